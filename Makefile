@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# Needs make, Python 3.10 or later and a C++20 compiler; everything else is installed: Python packages into .venv from
+# the package index pip is configured for, GoogleTest and Python's headers by apt-get where they are missing.
+#
+#   make demo         set-up, then a tiny model from checkpoint to coordinates and a picture in demo/
+#   make test         set-up, then every test, C++ and Python
+#   make lint         ruff, mypy, clang-format
+#   make sanitize     the C++ tests under address and undefined-behaviour sanitizers
+#   make test-wheel   the runtime's tests against an installed wheel, outside this tree
+#   make format       rewrite the sources as `make lint` wants them
+#   make sizes        the longest files of each kind
+#   make clean        remove what was built; `make distclean` removes .venv too
+
+PYTHON ?= python3
+VENV ?= .venv
+# Installed first and alone, so that nothing else decides which PyTorch comes. Options may follow the version:
+# make test TORCH='torch==2.13.0 --index-url ...' takes a build without CUDA from where your platform has it.
+TORCH ?= torch==2.13.0
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.SUFFIXES:
+.DEFAULT_GOAL := help
+
+export PYTHON CXX
+export PATH := $(abspath $(VENV))/bin:$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+
+DONE := $(VENV)/.done
+INSTALL := $(VENV)/bin/python -m pip install --progress-bar off
+CXX_BUILD := CMakeLists.txt $(shell find cpp -name '*.cpp' -o -name '*.hpp' -o -name '*.def' -o -name CMakeLists.txt)
+CXX_FILES := $(shell find cpp tests/cpp -name '*.cpp' -o -name '*.hpp')
+
+.PHONY: help demo test test-cpp test-python test-wheel lint lint-python lint-types lint-cpp format sanitize sizes setup
+.PHONY: clean distclean gtest
+
+help:
+	@sed -n '/^#   make/s/^#   //p' Makefile
+
+## Set-up: one stamp per step, newer than what the step was made from.
+
+setup: $(DONE)/package
+
+$(DONE)/venv:
+	tools/system_packages compiler python
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) --quiet --upgrade 'pip>=25.1'
+	mkdir -p $(DONE) && touch $@
+
+$(DONE)/build-tools: pyproject.toml $(DONE)/venv
+	$(INSTALL) --quiet --group build
+	touch $@
+
+$(DONE)/torch: $(DONE)/venv
+	$(INSTALL) --quiet $(TORCH)
+	touch $@
+
+# Editable: Python files are used where they lie; only C++, the version and the metadata need this step again.
+$(DONE)/package: pyproject.toml src/edgepose/__init__.py $(CXX_BUILD) $(DONE)/build-tools $(DONE)/torch
+	$(INSTALL) --quiet --no-build-isolation --editable '.[export]'
+	touch $@
+
+$(DONE)/test-tools: pyproject.toml $(DONE)/package
+	$(INSTALL) --quiet --group test
+	touch $@
+
+$(DONE)/lint-tools: pyproject.toml $(DONE)/package
+	$(INSTALL) --quiet --group lint
+	touch $@
+
+gtest:
+	@tools/system_packages gtest
+
+## The main job.
+
+DEMO_PHOTO := src/edgepose/assets/person.jpg
+# person.json beside it: {"box": [x, y, width, height]}
+DEMO_BOX := $(shell tr -d ' ' < src/edgepose/assets/person.json | sed 's/.*\[\(.*\)\].*/\1/')
+
+demo: $(DONE)/package
+	rm -rf demo
+	python tools/random_checkpoint.py demo/checkpoint --family posellm
+	edgepose export --family posellm --checkpoint demo/checkpoint --out demo/bundle --precision fp32
+	edgepose locate $(DEMO_PHOTO) --bundle demo/bundle --box $(DEMO_BOX) --draw demo/person.png
+	@echo
+	@echo "The weights of this model are random: the points above, and in demo/person.png, mean nothing."
+	@echo "They will when trained models ship; until then, export a published checkpoint (see README.md)."
+
+## Tests.
+
+test: test-cpp test-python
+
+test-cpp: $(DONE)/build-tools gtest
+	cmake -S . -B build/tests -G Ninja -DEDGEPOSE_TESTS=ON -DEDGEPOSE_PYTHON=OFF -DCMAKE_BUILD_TYPE=Release \
+	  -DCMAKE_COMPILE_WARNING_AS_ERROR=ON
+	cmake --build build/tests
+	ctest --test-dir build/tests --output-on-failure --no-tests=error
+
+test-python: $(DONE)/test-tools
+	python -m pytest
+
+sanitize: $(DONE)/build-tools gtest
+	cmake -S . -B build/sanitize -G Ninja -DEDGEPOSE_TESTS=ON -DEDGEPOSE_PYTHON=OFF -DEDGEPOSE_SANITIZE=ON \
+	  -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG='-O1 -g' -DCMAKE_COMPILE_WARNING_AS_ERROR=ON
+	cmake --build build/sanitize
+	ctest --test-dir build/sanitize --output-on-failure --no-tests=error
+
+test-wheel: $(DONE)/build-tools
+	rm -rf build/wheel
+	python -m pip wheel . --no-deps --no-build-isolation --quiet --wheel-dir build/wheel
+	tools/test_wheel build/wheel/*.whl
+
+## Style. `make -k lint` goes on after the first tool that objects.
+
+lint: lint-python lint-types lint-cpp
+
+lint-python: $(DONE)/lint-tools
+	ruff check
+	ruff format --check
+
+# mypy has to see one package `edgepose`, as it is installed; its paths are turned back into those of this tree.
+TYPED := build/typed/edgepose
+
+lint-types: $(DONE)/lint-tools
+	rm -rf build/typed && mkdir -p $(TYPED)
+	ln -s $(abspath src/edgepose)/* $(abspath export) $(TYPED)
+	python -m mypy $(TYPED) tools benchmarks | sed -e 's#$(TYPED)/export#export#' -e 's#$(TYPED)#src/edgepose#'
+
+lint-cpp: $(DONE)/lint-tools
+	clang-format --dry-run -Werror $(CXX_FILES)
+
+format: $(DONE)/lint-tools
+	ruff check --select I --fix
+	ruff format
+	clang-format -i $(CXX_FILES)
+
+sizes:
+	@for kind in hpp cpp py; do \
+	  echo "longest .$$kind files (lines):"; \
+	  find cpp src export tools benchmarks -name "*.$$kind" -exec wc -l {} + | grep -v ' total$$' | sort -rn | sed 6q; \
+	done
+
+clean:
+	rm -rf build demo dist .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	find src export tests tools benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV)

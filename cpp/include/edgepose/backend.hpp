@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// What this is: what the decoder loop asks of whatever holds the caches and runs the graphs.
+// Contract: `feed` may return before the work is done and a fed token may be one that was not yet
+// chosen (see Feed), so a backend can keep caches, logits and choices on a device and run a whole
+// answer of known form without a host synchronisation; only `choices` waits. One thread at a time.
+#pragma once
+
+#include "edgepose/logits.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace edgepose {
+
+// Which output layer the looked-at positions go through.
+enum class Head : std::uint8_t {
+  answer,  // only the tokens of the answer's alphabets
+  full,    // the whole vocabulary
+};
+
+// A token to feed: an id, or the outcome of an earlier look, written `chosen(k)`.
+using Feed = std::int32_t;
+constexpr Feed chosen(std::int64_t look) noexcept { return static_cast<Feed>(-1 - look); }
+constexpr bool is_choice(Feed feed) noexcept { return feed < 0; }
+constexpr std::int64_t look_of(Feed feed) noexcept { return -1 - static_cast<std::int64_t>(feed); }
+
+// In the prefix, the next row of the image embeddings.
+constexpr std::int32_t kImageToken = -1;
+
+// Consecutive tokens of one question. The last `looks` of them are looked at.
+struct Run {
+  std::int32_t question = 0;
+  std::int32_t slot = 0;   // place of the first token behind the prefix
+  std::int32_t first = 0;  // tokens are Step::feeds[first, first + count)
+  std::int32_t count = 0;
+  std::int32_t looks = 0;
+};
+
+// One pass of the decoder. Looks are numbered in order of the runs, through all steps since
+// `begin`.
+struct Step {
+  Head head = Head::answer;
+  std::vector<Run> runs;  // at most one a question
+  std::vector<Feed> feeds;
+  std::vector<std::int32_t> alphabets;  // one a look: among which tokens to choose (or to measure)
+
+  void clear() noexcept {
+    runs.clear();
+    feeds.clear();
+    alphabets.clear();
+  }
+};
+
+// Sizes that one `begin` announces.
+struct Extent {
+  std::int64_t prefix = 0;  // tokens of the shared prefix
+  std::int64_t questions = 0;
+  std::int64_t suffix = 0;  // most tokens of one question, its answer included
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  // Forgets the last prompt and makes room for the next.
+  virtual void begin(const Extent& extent) = 0;
+
+  // Runs the shared prefix once. `image`: rows of (hidden) in the activation type, one for each
+  // kImageToken of `tokens`, in order.
+  virtual void feed_prefix(std::span<const std::int32_t> tokens, const std::byte* image) = 0;
+
+  // Feeds tokens behind the prefix and looks at some of them.
+  virtual void feed(const Step& step) = 0;
+
+  // Every choice since `begin`, once they are known.
+  virtual std::span<const Choice> choices() = 0;
+
+  // Forgets the tokens of `question` from slot `length` on.
+  virtual void truncate(std::int64_t question, std::int64_t length) = 0;
+
+  // Seconds spent inside the graphs since `begin`.
+  virtual double graph_seconds() const noexcept = 0;
+};
+
+}  // namespace edgepose

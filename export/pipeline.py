@@ -1,0 +1,352 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Exports a checkpoint to a bundle: reads, writes graphs, compares them with PyTorch, hashes, renames.
+
+How each of these is done belongs to the modules it calls.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from edgepose.bundle import (
+    ANSWER_HEAD,
+    CONNECTOR,
+    EMBEDDINGS_FILE,
+    FORMAT_VERSION,
+    GOLDENS_FILE,
+    GRAPHS,
+    LLM_DECODER,
+    LM_HEAD,
+    PRECISIONS,
+    TOKENIZER_FILE,
+    VISION_ENCODER,
+    CodecSpec,
+    CropSpec,
+    DecoderSpec,
+    FileSpec,
+    KeypointsSpec,
+    KeypointTextSpec,
+    Manifest,
+    PrecisionSpec,
+    Progress,
+    PromptSegment,
+    PromptSpec,
+    VisionSpec,
+    describe_files,
+    graph_file,
+    write_manifest,
+)
+from edgepose.errors import BundleError, InvalidInputError
+from edgepose.export.bundle_writer import StagedBundle, write_embeddings
+from edgepose.export.checkpoint import Checkpoint, open_checkpoint
+from edgepose.export.families import Family, assert_family
+from edgepose.export.families import family as family_named
+from edgepose.export.goldens import write_goldens
+from edgepose.export.graphs.connector import write_connector
+from edgepose.export.graphs.dinov2 import write_vision_encoder
+from edgepose.export.graphs.heads import write_head
+from edgepose.export.graphs.llama import write_llm_decoder
+from edgepose.export.keypoint_texts import load_keypoint_texts
+from edgepose.export.models import ModelConfig
+from edgepose.export.parity import check_parity
+from edgepose.export.prompts import build_prompt
+from edgepose.export.quantize import BLOCKS
+from edgepose.export.tokenizer import TokenizerSource, assert_vocabulary, load_tokenizer
+from edgepose.export.weights import ModelWeights
+from edgepose.keypoints import DEFAULT_TEXTS, KEYPOINT_SETS
+
+__all__ = ["ExportReport", "export_bundle"]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportReport:
+    """What an export made and what it took."""
+
+    bundle: Path
+    files: Mapping[str, int]
+    """Size of every file in bytes, the manifest left out."""
+    parity: Mapping[str, Mapping[str, float]]
+    """By graph: `error` against PyTorch with the stored weights, `tolerance`, and for quantized graphs
+    `quantization_error` against the checkpoint's weights; worst row, relative to its length."""
+    kept_whole: tuple[str, ...]
+    """Linear layers of the decoder that were to be INT4 but whose width no block divides."""
+    seconds: float
+    peak_rss_bytes: int
+    """Largest resident memory of this process so far."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The report for `json.dumps`."""
+        return {**asdict(self), "bundle": str(self.bundle)}
+
+
+def export_bundle(
+    *,
+    family: str,
+    checkpoint: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    precision: str = "fp32",
+    keypoint_texts: str | os.PathLike[str] | None = None,
+    prompt_format: str | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> ExportReport:
+    """Exports a published checkpoint to a bundle.
+
+    Weights are read, converted and written one at a time. Everything is written into a hidden directory
+    beside `out`, which is renamed at the end; nothing is left of an export that fails.
+
+    Args:
+        family: `posellm` or `locllm`.
+        checkpoint: Directory with `config.json`, weights and tokenizer.
+        out: Directory to make.
+        precision: `fp32`, `fp16`, `int4` (for CPUs) or `int4-fp16` (for GPUs).
+        keypoint_texts: The authors' `constants.py` or a JSON file; default: the package's own wording.
+        prompt_format: `keypoint`, `simple` or `llama2`; default: the family's.
+        force: Replace a bundle that is at `out`.
+        progress: Called with stage, work done and work in all.
+
+    Returns:
+        Sizes, parity, time and memory.
+
+    Raises:
+        InvalidInputError: An argument, or something in the checkpoint, cannot be used.
+        EdgePoseError: A graph does not agree with PyTorch.
+    """
+    started = time.monotonic()
+    spec = PRECISIONS.get(precision)
+    if spec is None:
+        raise InvalidInputError(
+            f"[export] expected a precision out of {', '.join(PRECISIONS)}; got {precision!r}; "
+            "name one of them"
+        )
+    chosen = family_named(family)
+    _refuse_checkpoint_as_out(Path(checkpoint), Path(out))
+    with StagedBundle(out, force=force) as staged:
+        opened = open_checkpoint(checkpoint)
+        weights = ModelWeights(opened, dtype=None)
+        config = weights.config
+        assert_family(chosen, opened.config.get("model_type"), config.connector.layers)
+        tokenizer = load_tokenizer(opened.path, config=opened.config)
+        rows = weights.shape("decoder.embed_tokens.weight")[0], weights.shape("lm_head.weight")[0]
+        assert_vocabulary(tokenizer, *rows)
+        draft = _draft_manifest(
+            chosen, spec, config, tokenizer, keypoint_texts, prompt_format or chosen.default_prompt_format
+        )
+
+        kept_whole = _write_graphs(staged.path, config, weights, spec, draft.answer_head, progress)
+        table = weights["decoder.embed_tokens.weight"]
+        write_embeddings(staged.path / EMBEDDINGS_FILE, table, np.dtype(spec.activations))
+        del table
+        tokenizer.tokenizer.save(str(staged.path / TOKENIZER_FILE))
+        found, goldens = check_parity(
+            staged.path,
+            config,
+            weights,
+            spec,
+            draft.answer_head,
+            progress=_stage(progress, "compare with PyTorch"),
+        )
+        write_goldens(staged.path / GOLDENS_FILE, goldens)
+
+        parity = {
+            graph: {key: value for key, value in asdict(result).items() if value is not None}
+            for graph, result in found.items()
+        }
+        manifest = replace(
+            draft,
+            files=describe_files(staged.path, progress),
+            parity=parity,
+            provenance=_provenance(opened, weights, tokenizer, spec, kept_whole),
+        )
+        write_manifest(staged.path, manifest)
+        bundle = staged.commit()
+    return ExportReport(
+        bundle=bundle,
+        files={name: entry.bytes for name, entry in manifest.files.items()},
+        parity=parity,
+        kept_whole=tuple(kept_whole),
+        seconds=time.monotonic() - started,
+        peak_rss_bytes=_peak_rss_bytes(),
+    )
+
+
+def _write_graphs(
+    folder: Path,
+    config: ModelConfig,
+    weights: Mapping[str, Tensor],
+    spec: PrecisionSpec,
+    answer_head: tuple[int, ...],
+    progress: Progress | None,
+) -> list[str]:
+    """Writes the five graphs; returns the linear layers that stayed whole."""
+    paths = {graph: folder / graph_file(graph) for graph in GRAPHS}
+    write_vision_encoder(
+        paths[VISION_ENCODER],
+        config.vision,
+        weights,
+        spec,
+        progress=_stage(progress, f"write {VISION_ENCODER}"),
+    )
+    write_connector(paths[CONNECTOR], config.connector, weights, spec, patches=config.vision.patches)
+    kept_whole = write_llm_decoder(
+        paths[LLM_DECODER], config.decoder, weights, spec, progress=_stage(progress, f"write {LLM_DECODER}")
+    )
+    head = weights["lm_head.weight"]
+    write_head(paths[LM_HEAD], head, spec)
+    write_head(paths[ANSWER_HEAD], head, spec, token_ids=answer_head)
+    return kept_whole
+
+
+def _draft_manifest(
+    chosen: Family,
+    spec: PrecisionSpec,
+    config: ModelConfig,
+    tokenizer: TokenizerSource,
+    keypoint_texts: str | os.PathLike[str] | None,
+    prompt_format: str,
+) -> Manifest:
+    """The manifest before there are files, checked, so that nothing is found wrong after the work is done."""
+    decoder = config.decoder
+    codec = _codec(chosen, tokenizer)
+    answer_head = {codec.open, codec.zero, codec.point, codec.comma, codec.close, codec.end, *codec.digits}
+    prompt = build_prompt(prompt_format, tokenizer, config.vision.patches)
+    segments = tuple(
+        PromptSegment(
+            tokens=tuple(segment["tokens"]) if "tokens" in segment else None,
+            text=segment.get("text"),
+            image=segment.get("image"),
+        )
+        for segment in prompt["prefix"]
+    )
+    nothing = FileSpec(sha256="0" * 64, bytes=0)
+    names = [*(graph_file(graph) for graph in GRAPHS), EMBEDDINGS_FILE, TOKENIZER_FILE, GOLDENS_FILE]
+    draft = Manifest(
+        format_version=FORMAT_VERSION,
+        family=chosen.name,
+        created_by=f"edgepose {importlib.metadata.version('edgepose')}",
+        precision=spec,
+        crop=CropSpec(config.vision.image_size, chosen.crop.scale, chosen.crop.mean, chosen.crop.std),
+        vision=VisionSpec(config.vision.patches, config.vision.hidden),
+        decoder=DecoderSpec(
+            hidden=decoder.hidden,
+            layers=decoder.layers,
+            heads=decoder.heads,
+            kv_heads=decoder.kv_heads,
+            head_dim=decoder.head_dim,
+            rope_theta=decoder.rope_theta,
+            vocabulary=decoder.vocabulary,
+            max_positions=decoder.max_positions,
+        ),
+        prompt=PromptSpec(prompt["format"], segments, prompt["suffix"]),
+        codec=codec,
+        answer_head=tuple(sorted(answer_head)),
+        keypoints=_keypoints(chosen, keypoint_texts),
+        files={name: nothing for name in names},
+        provenance={},
+        parity={},
+    )
+    try:
+        Manifest.from_json(draft.to_json())
+    except BundleError as error:
+        raise InvalidInputError(
+            f"[export] expected a checkpoint that a bundle can describe; got: {error}"
+        ) from error
+    return draft
+
+
+def _codec(chosen: Family, tokenizer: TokenizerSource) -> CodecSpec:
+    digits = tuple(tokenizer.require(str(digit)) for digit in range(10))
+    return CodecSpec(
+        kind="digit",
+        places=chosen.codec_places,
+        open=tokenizer.require("▁["),
+        zero=digits[0],
+        point=tokenizer.require("."),
+        comma=tokenizer.require(","),
+        close=tokenizer.require("]"),
+        digits=digits,
+        end=tokenizer.end,
+        pad=tokenizer.pad,
+        answer_tokens=chosen.answer_tokens,
+        cleanup_spaces=tokenizer.cleanup_spaces,
+    )
+
+
+def _keypoints(chosen: Family, path: str | os.PathLike[str] | None) -> KeypointsSpec:
+    if path is None:
+        texts = {
+            name: KeypointTextSpec(text.description, text.question) for name, text in DEFAULT_TEXTS.items()
+        }
+        return KeypointsSpec(chosen.keypoint_set, texts, "edgepose")
+    loaded = load_keypoint_texts(path)
+    missing = [name for name in KEYPOINT_SETS[chosen.keypoint_set].keypoints if name not in loaded]
+    if missing:
+        raise InvalidInputError(
+            f"[export] expected {Path(path)} to describe every keypoint of {chosen.keypoint_set}; it has "
+            f"none for {', '.join(missing)}; add them"
+        )
+    texts = {
+        name: KeypointTextSpec(text["description"], text.get("question")) for name, text in loaded.items()
+    }
+    return KeypointsSpec(chosen.keypoint_set, texts, Path(path).name)
+
+
+def _provenance(
+    opened: Checkpoint,
+    weights: ModelWeights,
+    tokenizer: TokenizerSource,
+    spec: PrecisionSpec,
+    kept_whole: list[str],
+) -> dict[str, object]:
+    found: dict[str, object] = {
+        "checkpoint": opened.path.resolve().name,
+        "checkpoint_files": {
+            file.name: file.stat().st_size for file in sorted(opened.path.iterdir()) if file.is_file()
+        },
+        "model_type": str(opened.config.get("model_type")),
+        "stored_as": sorted({str(weights.source_dtype(name)).removeprefix("torch.") for name in weights}),
+        "adapters_merged_into": len(weights.merged),
+        "tokenizer": tokenizer.source.name,
+        "legacy_tokenizer": tokenizer.legacy,
+        "versions": {
+            name: importlib.metadata.version(name) for name in ("edgepose", "torch", "onnx", "onnxruntime")
+        },
+    }
+    if spec.weights == "int4":
+        found["quantization"] = {
+            "quantizer": "onnxruntime MatMulNBitsQuantizer, symmetric, positive scales",
+            "blocks": list(BLOCKS),
+            "kept_whole": kept_whole,
+        }
+    return found
+
+
+def _refuse_checkpoint_as_out(checkpoint: Path, out: Path) -> None:
+    source, target = checkpoint.resolve(), out.resolve()
+    if target == source or target in source.parents:
+        raise InvalidInputError(
+            f"[export] expected a bundle directory apart from the checkpoint; got {out}, which is or holds "
+            f"{checkpoint}; choose another --out"
+        )
+
+
+def _stage(progress: Progress | None, name: str) -> Callable[[int, int], None] | None:
+    if progress is None:
+        return None
+    return lambda done, total: progress(name, done, total)
+
+
+def _peak_rss_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""edgepose: language-guided pose models on edge devices, from checkpoint to coordinates."""
+
+from __future__ import annotations
+
+from edgepose.errors import (
+    BackendError,
+    BackendUnavailableError,
+    BundleError,
+    DecodeError,
+    EdgePoseError,
+    EngineMismatchError,
+    InvalidInputError,
+)
+from edgepose.keypoints import COCO17, H36M17, MPII16, KeypointSet, KeypointText
+from edgepose.localizer import Localizer
+from edgepose.results import Keypoint, Localization, Pose
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "COCO17",
+    "H36M17",
+    "MPII16",
+    "BackendError",
+    "BackendUnavailableError",
+    "BundleError",
+    "DecodeError",
+    "EdgePoseError",
+    "EngineMismatchError",
+    "InvalidInputError",
+    "Keypoint",
+    "KeypointSet",
+    "KeypointText",
+    "Localization",
+    "Localizer",
+    "Pose",
+    "__version__",
+]

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Types of the C++ core as Python sees them; `test_core_types` compares them with the compiled module.
+
+What the functions do is said where they are written: cpp/include/edgepose and cpp/bindings.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+IMAGE_TOKEN: Final[int]
+
+class EdgePoseError(Exception): ...
+class InvalidInputError(EdgePoseError, ValueError): ...
+class BundleError(EdgePoseError, ValueError): ...
+class EngineMismatchError(EdgePoseError, ValueError): ...
+class BackendUnavailableError(EdgePoseError, ImportError): ...
+class BackendError(EdgePoseError, RuntimeError): ...
+class DecodeError(EdgePoseError, RuntimeError): ...
+
+# Throws the error of this name in C++; for tests.
+_throw: Final[dict[str, Callable[[str], NoReturn]]]
+
+class Choice:
+    def __init__(
+        self,
+        token: int,
+        probability: float = 1.0,
+        share: float = 1.0,
+        mean: float = 0.0,
+        variance: float = 0.0,
+    ) -> None: ...
+    @property
+    def token(self) -> int: ...
+    @property
+    def probability(self) -> float: ...
+    @property
+    def share(self) -> float: ...
+    @property
+    def mean(self) -> float: ...
+    @property
+    def variance(self) -> float: ...
+
+class Answer:
+    def __init__(self, choices: Sequence[Choice], follows_form: bool) -> None: ...
+    @property
+    def tokens(self) -> list[int]: ...
+    @property
+    def choices(self) -> list[Choice]: ...
+    @property
+    def follows_form(self) -> bool: ...
+
+class Number:
+    @property
+    def value(self) -> float: ...
+    @property
+    def expected(self) -> float: ...
+    @property
+    def deviation(self) -> float: ...
+
+class DigitCodec:
+    def __init__(
+        self,
+        *,
+        places: Sequence[int],
+        open: int,
+        zero: int,
+        point: int,
+        comma: int,
+        close: int,
+        digits: Sequence[int],
+    ) -> None: ...
+    @property
+    def length(self) -> int: ...
+    def encode(self, numbers: Sequence[float]) -> list[int]: ...
+    def read(self, answer: Answer) -> list[Number]: ...
+
+class TensorView:
+    @property
+    def name(self) -> str: ...
+    @property
+    def shape(self) -> list[int]: ...
+    @property
+    def array(self) -> NDArray[Any]: ...
+
+class Graphs:
+    # Subclasses define
+    #   bind(self, graph: str, inputs: list[TensorView], outputs: list[TensorView]) -> int
+    #   run(self, handle: int) -> None
+    #   release(self) -> None
+    def __init__(self) -> None: ...
+
+class DecoderDims:
+    def __init__(
+        self,
+        *,
+        hidden: int,
+        layers: int,
+        heads: int,
+        kv_heads: int,
+        head_dim: int,
+        vocabulary: int,
+        rope_theta: float,
+    ) -> None: ...
+
+class PassCount:
+    @property
+    def prefix(self) -> int: ...
+    @property
+    def suffix(self) -> int: ...
+    @property
+    def decode(self) -> int: ...
+
+class DecodeSeconds:
+    @property
+    def prefix(self) -> float: ...
+    @property
+    def suffix(self) -> float: ...
+    @property
+    def decode(self) -> float: ...
+    @property
+    def graphs(self) -> float: ...
+
+class Decoding:
+    @property
+    def answers(self) -> list[Answer]: ...
+    @property
+    def passes(self) -> PassCount: ...
+    @property
+    def seconds(self) -> DecodeSeconds: ...
+
+class HostDecoder:
+    def __init__(
+        self,
+        graphs: Graphs,
+        dims: DecoderDims,
+        embeddings: NDArray[np.floating],
+        answer_head: Sequence[int],
+        codec: DigitCodec,
+    ) -> None: ...
+    def decode(
+        self,
+        *,
+        prefix: Sequence[int],
+        image: NDArray[np.floating] | None,
+        questions: Sequence[Sequence[int]],
+        exact: bool,
+        max_tokens: int,
+        end: int,
+        max_positions: int,
+    ) -> Decoding: ...

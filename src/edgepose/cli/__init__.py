@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command `edgepose`: options in, one public function called, its result printed.
+
+Nothing that another program could want belongs here; each command imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import click
+
+from edgepose.cli.export import export
+from edgepose.cli.failures import Commands
+from edgepose.cli.info import info
+from edgepose.cli.locate import locate
+from edgepose.cli.verify import verify
+
+__all__ = ["main"]
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="edgepose")
+def main() -> None:
+    """Language-guided pose models on edge devices."""
+
+
+for _command in (locate, info, verify, export):
+    main.add_command(_command)

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The graph builder: names, files, types, memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor
+
+from edgepose.bundle import PRECISIONS
+from edgepose.errors import InvalidInputError
+from edgepose.export.graphs.builder import IR_VERSION, OPSET, GraphBuilder
+from edgepose.export.graphs.reader import ExportedGraph
+
+
+def write_layer(path: Path, precision: str, weights: dict[str, Tensor], *, bias: bool = True) -> GraphBuilder:
+    inputs, outputs = weights["layer.weight"].shape[1], weights["layer.weight"].shape[0]
+    with GraphBuilder(path, PRECISIONS[precision], weights) as graph, graph.scope("outer"):
+        x = graph.input("x", graph.dtype, ("N", inputs))
+        int4 = PRECISIONS[precision].weights == "int4"
+        graph.output("y", graph.linear(x, "layer", bias=bias, int4=int4), graph.dtype, ("N", outputs))
+    return graph
+
+
+def layer(inputs: int, outputs: int) -> dict[str, Tensor]:
+    torch.manual_seed(0)
+    return {"layer.weight": torch.randn(outputs, inputs), "layer.bias": torch.randn(outputs)}
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("fp16", 0.05)])
+def test_linear(tmp_path: Path, precision: str, tolerance: float) -> None:
+    weights = layer(48, 80)
+    write_layer(tmp_path / "g.onnx", precision, weights)
+    session = onnxruntime.InferenceSession(tmp_path / "g.onnx", providers=["CPUExecutionProvider"])
+    x = torch.randn(3, 48)
+    (found,) = session.run(None, {"x": x.numpy().astype(PRECISIONS[precision].activations)})
+    expected = x @ weights["layer.weight"].T + weights["layer.bias"]
+    np.testing.assert_allclose(found, expected, atol=tolerance)
+    stored = ExportedGraph(tmp_path / "g.onnx").linear_weight("layer.weight")
+    np.testing.assert_allclose(stored, weights["layer.weight"], rtol=1e-3)
+
+
+def test_file_and_names(tmp_path: Path) -> None:
+    write_layer(tmp_path / "g.onnx", "int4", layer(128, 64))
+    model = onnx.load(tmp_path / "g.onnx", load_external_data=False)
+    assert (model.opset_import[0].version, model.ir_version) == (OPSET, IR_VERSION) == (21, 10)
+    assert [node.name for node in model.graph.node] == [
+        "outer.layer.DequantizeLinear",
+        "outer.layer.MatMul",
+        "outer.layer.Add",
+    ]
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    assert set(tensors) == {"layer.weight", "layer.weight.scales", "layer.bias"}
+    assert tensors["layer.weight"].data_type == onnx.TensorProto.INT4
+    assert tensors["layer.bias"].raw_data  # small: inline
+    where = {entry.key: entry.value for entry in tensors["layer.weight"].external_data}
+    assert where == {"location": "g.onnx.data", "offset": "0", "length": str(128 * 64 // 2)}
+    assert (tmp_path / "g.onnx.data").stat().st_size == 128 * 64 // 2  # the scales are small too
+
+
+def test_large_tensors_are_aligned_and_written_in_pieces(tmp_path: Path) -> None:
+    weights = {"layer.weight": torch.randn(2100, 2048), "layer.bias": torch.randn(2100)}
+    write_layer(tmp_path / "g.onnx", "fp32", weights)
+    model = onnx.load(tmp_path / "g.onnx", load_external_data=False)
+    offsets = [int(e.value) for t in model.graph.initializer for e in t.external_data if e.key == "offset"]
+    assert len(offsets) == 2 and all(offset % 4096 == 0 for offset in offsets)
+    stored = ExportedGraph(tmp_path / "g.onnx").linear_weight("layer.weight")
+    assert torch.equal(stored, weights["layer.weight"])
+
+
+def test_no_data_file_where_nothing_is_large(tmp_path: Path) -> None:
+    write_layer(tmp_path / "g.onnx", "fp32", layer(4, 4))
+    assert [file.name for file in tmp_path.iterdir()] == ["g.onnx"]
+
+
+def test_equal_names_are_told_apart_and_constants_shared(tmp_path: Path) -> None:
+    with GraphBuilder(tmp_path / "g.onnx", PRECISIONS["fp32"], {}) as graph:
+        x = graph.input("x", graph.dtype, (2,))
+        first = graph.op("Add", x, graph.scalar(1.0))
+        second = graph.op("Add", first, graph.scalar(1.0))
+        left, right = graph.ops("Split", second, outputs=2, num_outputs=2)
+        graph.output("y", graph.op("Mul", left, right), graph.dtype, (1,))
+    assert (first, second, left) == ("Add", "Add.1", "Split.0")
+    model = onnx.load(tmp_path / "g.onnx")
+    assert len(model.graph.initializer) == 1
+    assert [value.name for value in model.graph.output] == ["y"] == list(model.graph.node[-1].output)
+
+
+def test_width_without_a_block_stays_whole_and_is_named(tmp_path: Path) -> None:
+    graph = write_layer(tmp_path / "g.onnx", "int4", layer(50, 64))
+    assert graph.full_precision == ["layer.weight"]
+    kinds = [node.op_type for node in onnx.load(tmp_path / "g.onnx").graph.node]
+    assert kinds == ["MatMul", "Add"]
+
+
+@pytest.mark.parametrize(
+    ("value", "precision", "fragment"),
+    [(1e6, "fp16", "1e+06"), (float("nan"), "fp32", "nan"), (float("inf"), "int4", "inf")],
+)
+def test_values_that_do_not_fit(tmp_path: Path, value: float, precision: str, fragment: str) -> None:
+    weights = layer(64, 64)
+    weights["layer.weight"][3, 5] = value
+    with pytest.raises(InvalidInputError, match=r"layer\.weight.*finite") as caught:
+        write_layer(tmp_path / "g.onnx", precision, weights)
+    assert fragment in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+_STREAM = """
+import resource, sys, torch
+from pathlib import Path
+from edgepose.bundle import PRECISIONS
+from edgepose.export.graphs.builder import GraphBuilder
+
+class Weights(dict):
+    def __missing__(self, name):
+        return torch.full((1024, 4096), 0.5)
+
+def write(path, precision, layers):
+    with GraphBuilder(path, PRECISIONS[precision], Weights()) as graph:
+        x = graph.input("x", graph.dtype, ("N", 4096))
+        for index in range(layers):
+            graph.linear(x, f"layer.{index}", int4=precision == "int4")
+        graph.output("y", graph.op("Relu", x), graph.dtype, ("N", 4096))
+
+folder, precision = Path(sys.argv[1]), sys.argv[2]
+write(folder / "warm.onnx", precision, 2)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+write(folder / "all.onnx", precision, 10)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="measures with the resource module")
+@pytest.mark.parametrize("precision", ["fp32", "int4"])
+def test_memory_is_that_of_one_weight(tmp_path: Path, precision: str) -> None:
+    """Ten matrices of 17 MB; what two of them take is the baseline."""
+    run = [sys.executable, "-c", _STREAM, str(tmp_path), precision]
+    done = subprocess.run(run, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 40_000  # KiB, of 168,000 in all

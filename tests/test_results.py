@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Results: look-up, arrays, JSON and COCO forms."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import math
+import pickle
+
+import numpy as np
+import pytest
+
+from edgepose.errors import InvalidInputError
+from edgepose.keypoints import COCO17, MPII16
+from edgepose.results import Keypoint, Localization, Passes, Pose
+
+
+def keypoint(
+    name: str, x: float = 1.0, y: float = 2.0, confidence: float = 0.5, valid: bool = True
+) -> Keypoint:
+    return Keypoint(
+        name=name,
+        xy=np.array([x, y]),
+        confidence=confidence,
+        std=np.array([0.25, 0.5]),
+        valid=valid,
+        expected_xy=np.array([x + 0.1, y]),
+        token_ids=(518, 29900),
+        text=" [0",
+    )
+
+
+@pytest.fixture
+def pose() -> Pose:
+    return Pose(
+        box=(10.0, 20.0, 30.0, 40.0),
+        keypoints=(
+            keypoint("left wrist", 11, 22, 0.75),
+            keypoint("head_top", 13, 24, 0.25),
+            keypoint("nose", math.nan, math.nan, 0.5, valid=False),
+        ),
+    )
+
+
+def test_look_up(pose: Pose) -> None:
+    assert pose["left wrist"] is pose["left_wrist"] is pose[0] is pose.keypoints[0]
+    assert pose["head_top"] is pose["head top"] is pose[1]
+    assert pose[-1].name == "nose"
+    assert [k.name for k in pose] == list(pose.names) == ["left wrist", "head_top", "nose"]
+    assert len(pose) == 3 and "left_wrist" in pose and "tail" not in pose and 0 not in pose
+    with pytest.raises(KeyError, match="no keypoint 'tail' in this pose; it has left wrist, head_top, nose"):
+        pose["tail"]
+    with pytest.raises(IndexError):
+        pose[3]
+
+
+def test_arrays(pose: Pose) -> None:
+    assert pose.xy.shape == pose.std.shape == (3, 2) and pose.xy.dtype == np.float64
+    np.testing.assert_array_equal(pose.xy, [[11, 22], [13, 24], [math.nan, math.nan]])
+    assert pose.confidence.tolist() == [0.75, 0.25, 0.5]
+    assert pose.valid.tolist() == [True, True, False]
+    assert pose.score == 0.5
+    empty = Pose((0, 0, 1, 1), ())
+    assert empty.xy.shape == (0, 2) and math.isnan(empty.score)
+
+
+def test_values_are_frozen(pose: Pose) -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        pose.box = (0.0, 0.0, 1.0, 1.0)  # type: ignore[misc]
+    with pytest.raises(ValueError, match="read-only"):
+        pose[0].xy[0] = 3
+    source = np.array([1.0, 2.0])
+    made = Keypoint("nose", source, 0.5)
+    source[0] = 9
+    assert made.xy.tolist() == [1.0, 2.0] and np.isnan(made.std).all() and np.isnan(made.expected_xy).all()
+
+
+def test_shapes_are_checked() -> None:
+    with pytest.raises(InvalidInputError, match=r"'nose'\] expected xy of shape \(2,\); got shape \(3,\)"):
+        Keypoint("nose", np.zeros(3), 0.5)
+    with pytest.raises(InvalidInputError, match=r"expected std of shape \(2,\)"):
+        Keypoint("nose", np.zeros(2), 0.5, std=np.zeros((1, 2)))
+    with pytest.raises(InvalidInputError, match=r"got \(1, 2, 3\)"):
+        Pose((1, 2, 3), ())
+
+
+def test_repr_is_short(pose: Pose) -> None:
+    assert repr(pose) == "Pose(2 of 3 keypoints, score=0.50, box=(10, 20, 30, 40) px)"
+    assert repr(pose[0]) == "Keypoint('left wrist', xy=(11.0, 22.0) px, std=(0.2, 0.5) px, confidence=0.75)"
+    assert repr(pose[2]) == "Keypoint('nose', not answered)"
+    text = repr(Localization([pose], timings_ms={"total": 12.4}))
+    assert text.startswith("Localization([Pose(") and text.endswith("12 ms)")
+
+
+def test_json_has_the_documented_form(pose: Pose) -> None:
+    located = Localization([pose], passes=Passes(1, 1, 1, 5), timings_ms={"vision": 1.5, "total": math.inf})
+    value = json.loads(json.dumps(located.to_json(), allow_nan=False))
+    assert list(value) == ["poses", "passes", "timings_ms"]
+    assert value["passes"] == {"vision": 1, "prefix": 1, "suffix": 1, "decode": 5}
+    assert value["timings_ms"] == {"vision": 1.5, "total": None}
+    (person,) = value["poses"]
+    assert list(person) == ["box", "score", "keypoints"]
+    assert person["box"] == [10, 20, 30, 40] and person["score"] == 0.5
+    assert person["keypoints"][0] == {
+        "name": "left wrist",
+        "xy": [11, 22],
+        "confidence": 0.75,
+        "std": [0.25, 0.5],
+        "valid": True,
+    }
+    assert person["keypoints"][2]["xy"] == [None, None] and person["keypoints"][2]["valid"] is False
+    traced = located.to_json(trace=True)["poses"][0]["keypoints"][0]
+    assert traced["token_ids"] == [518, 29900] and traced["text"] == " [0"
+
+
+def test_coco_form() -> None:
+    points = [keypoint(name, i, 2 * i, i / 16) for i, name in enumerate(COCO17.keypoints)]
+    points[3] = keypoint("left ear", math.nan, math.nan, math.nan, valid=False)
+    value = json.loads(json.dumps(Pose((0, 0, 9, 9), tuple(points)).to_coco(image_id=42), allow_nan=False))
+    assert value["image_id"] == 42 and value["category_id"] == 1
+    assert len(value["keypoints"]) == 51
+    assert value["keypoints"][6:12] == [2, 4, 2 / 16, 0, 0, 0]
+    assert value["score"] == 0.0  # one confidence is unknown
+    points[3] = keypoint("left ear", 1, 1, 3 / 16)
+    assert Pose((0, 0, 9, 9), tuple(points)).to_coco(image_id=1)["score"] == pytest.approx(0.5)
+
+
+def test_coco_form_needs_coco_keypoints(pose: Pose) -> None:
+    with pytest.raises(
+        InvalidInputError, match="expected the 17 keypoints of coco17 in order; got 3: left wrist"
+    ):
+        pose.to_coco(image_id=1)
+    shuffled = Pose((0, 0, 1, 1), tuple(keypoint(n) for n in reversed(COCO17.keypoints)))
+    with pytest.raises(InvalidInputError, match="in order"):
+        shuffled.to_coco(image_id=1)
+    with pytest.raises(InvalidInputError, match='keypoints="coco17"'):
+        Pose((0, 0, 1, 1), tuple(keypoint(n) for n in MPII16.keypoints)).to_coco(image_id=1)
+
+
+def test_localization_is_a_list_with_costs(pose: Pose) -> None:
+    located = Localization()
+    assert located == [] and located.passes == Passes() and located.timings_ms == {}
+    located.append(pose)
+    located.passes += Passes(1, 1, 1, 5)
+    located.passes += Passes(1, 1, 1, 7)
+    located.timings_ms["total"] = 3.0
+    assert located.passes == Passes(2, 2, 2, 12)
+    assert located[0] is pose and len(located) == 1 and isinstance(located, list)
+    for other in (copy.copy(located), pickle.loads(pickle.dumps(located))):
+        assert other.passes == located.passes and other.timings_ms == {"total": 3.0}
+        assert other[0]["left wrist"].xy.tolist() == [11.0, 22.0]

@@ -128,10 +128,11 @@ TYPED := build/typed/edgepose
 lint-types: $(DONE)/lint-tools
 	rm -rf build/typed && mkdir -p $(TYPED)
 	ln -s $(abspath src/edgepose)/* $(abspath export) $(TYPED)
-	python -m mypy $(TYPED) tools benchmarks | sed -e 's#$(TYPED)/export#export#' -e 's#$(TYPED)#src/edgepose#'
+	python -m mypy $(TYPED) tools benchmarks 2>&1 | sed -e 's#$(TYPED)/export#export#' -e 's#$(TYPED)#src/edgepose#'
 
 lint-cpp: $(DONE)/lint-tools
-	clang-format --dry-run -Werror $(CXX_FILES)
+	@echo clang-format --dry-run -Werror, $(words $(CXX_FILES)) files
+	@clang-format --dry-run -Werror $(CXX_FILES)
 
 format: $(DONE)/lint-tools
 	ruff check --select I --fix

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The published size on a small machine: export a 7 B checkpoint to INT4 and locate 17 keypoints with it.
 
-    python benchmarks/full_size.py --work DIR [--tokenizer tokenizer.model]
+    python benchmarks/full_size.py --work DIR [--tokenizer tokenizer.model] [--steps export,locate]
 
 Needs about 20 GB of disk under DIR. The weights are random: the figures are about memory and time, not about
-where the keypoints lie. Each step runs in a process of its own, so that its peak memory is its own.
+where the keypoints lie. Each step runs in a process of its own, so that its peak memory is its own; a step
+that is left out keeps the figures it has in the result file.
 """
 
 from __future__ import annotations
@@ -75,6 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--work", type=Path, required=True, help="directory for checkpoint and bundle")
     parser.add_argument("--tokenizer", type=Path, help="SentencePiece model of 32,000 pieces to use")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--steps", default="export,locate")
     parser.add_argument("--step", choices=("export", "locate"), help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     checkpoint, bundle = options.work / "locllm-7b", options.work / "locllm-7b-int4"
@@ -91,13 +93,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             checkpoint, family="locllm", size=SIZES["published"], tokenizer=options.tokenizer
         )
     common = ["--work", str(options.work), "--threads", str(options.threads), "--step"]
-    result = {
-        "what": "LocLLM at its published size (7 B), random float16 weights, exported to int4",
-        "machine": harness.machine(options.threads),
-        "limits": harness.limits(options.threads),
-        "export": _step([*common, "export"]),
-        "locate": _step([*common, "locate"]),
-    }
+    result = harness.read("full_size")
+    result["what"] = "LocLLM at its published size (7 B), random float16 weights, exported to int4"
+    for step in options.steps.split(","):
+        result["machine"] = harness.machine(options.threads)
+        result[step] = {"limits": harness.limits(options.threads), **_step([*common, step])}
     print(harness.write("full_size", result))
 
 

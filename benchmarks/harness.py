@@ -115,6 +115,12 @@ def peak_mb() -> float:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6, 1)
 
 
+def read(name: str) -> dict[str, Any]:
+    """What `results/NAME.json` holds; nothing where there is none."""
+    file = RESULTS / f"{name}.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+
 def write(name: str, result: Mapping[str, Any]) -> Path:
     """Write `results/NAME.json`."""
     RESULTS.mkdir(exist_ok=True)

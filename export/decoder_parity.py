@@ -12,9 +12,8 @@ through a layer together, and one sweep over the layers is all three runs.
 
 Every layer of the graph runs twice. Once on what PyTorch's layers before it answered: that error is the
 graph's own and is held against the tolerance. And once on what the graph's own layers answered: at the end
-that is the error of the whole graph, in which a model amplifies roundings by as much as it likes (one of
-random weights a thousandfold), so that it is reported, and sets the tolerance of the goldens, but must only
-be finite.
+that is the error of the whole graph. How much a model amplifies roundings from layer to layer is its own
+affair, so that error is reported and sets the tolerance of the goldens, but must only be finite.
 """
 
 from __future__ import annotations

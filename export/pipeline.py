@@ -98,6 +98,7 @@ def export_bundle(
     precision: str = "fp32",
     keypoint_texts: str | os.PathLike[str] | None = None,
     prompt_format: str | None = None,
+    answer: str = "2d",
     force: bool = False,
     progress: Progress | None = None,
 ) -> ExportReport:
@@ -113,6 +114,8 @@ def export_bundle(
         precision: `fp32`, `fp16`, `int4` (for CPUs) or `int4-fp16` (for GPUs).
         keypoint_texts: The authors' `constants.py` or a JSON file; default: the package's own wording.
         prompt_format: `keypoint`, `simple` or `llama2`; default: the family's.
+        answer: `2d`, or `3d` for weights trained to add a depth relative to the root joint; a checkpoint does
+            not say which it is.
         force: Replace a bundle that is at `out`.
         progress: Called with stage, work done and work in all.
 
@@ -130,7 +133,7 @@ def export_bundle(
             f"[export] expected a precision out of {', '.join(PRECISIONS)}; got {precision!r}; "
             "name one of them"
         )
-    chosen = family_named(family)
+    chosen = family_named(family, answer)
     _refuse_checkpoint_as_out(Path(checkpoint), Path(out))
     with StagedBundle(out, force=force) as staged:
         opened = open_checkpoint(checkpoint)
@@ -280,6 +283,7 @@ def _codec(chosen: Family, tokenizer: TokenizerSource) -> CodecSpec:
         pad=tokenizer.pad,
         answer_tokens=chosen.answer_tokens,
         cleanup_spaces=tokenizer.cleanup_spaces,
+        depth_range_mm=chosen.depth_range_mm,
     )
 
 

@@ -63,6 +63,14 @@ def test_manifest_round_trip(make_bundle: MakeBundle, tmp_path: Path) -> None:
     assert [f.name for f in tmp_path.iterdir() if f.is_file()] == ["bundle.json"]
 
 
+def test_answers_with_a_depth(make_bundle: MakeBundle) -> None:
+    manifest = Bundle.open(make_bundle(_set_depth(2000))).manifest
+    assert (manifest.codec.places, manifest.codec.depth_range_mm) == ((3, 3, 6), 2000.0)
+    assert Manifest.from_json(json.loads(json.dumps(manifest.to_json()))) == manifest
+    stored = Bundle.open(Path(__file__).parent / "data" / "bundle_v1").manifest
+    assert stored.codec.depth_range_mm is None and "depth_range_mm" not in stored.to_json()["codec"]
+
+
 def test_write_manifest_refuses_what_would_not_open(make_bundle: MakeBundle, tmp_path: Path) -> None:
     import dataclasses
 
@@ -161,6 +169,13 @@ def _set(path: str, value: object) -> Change:
     return change
 
 
+def _set_depth(range_mm: object) -> Change:
+    def change(m: dict[str, Any]) -> None:
+        m["codec"].update(places=[3, 3, 6], answer_tokens=22, depth_range_mm=range_mm)
+
+    return change
+
+
 def _drop(path: str) -> Change:
     def change(m: dict[str, Any]) -> None:
         *parents, last = path.split("/")
@@ -216,6 +231,13 @@ def _drop(path: str) -> Change:
         (_set("codec/places", [3]), "codec.places: expected 2 or 3 counts of 1 to 9; got (3,)"),
         (_set("codec/places", [3, 10**9]), "codec.places: expected 2 or 3 counts of 1 to 9"),
         (_set("codec/answer_tokens", 14), "codec.answer_tokens: expected 13 for these places; got 14"),
+        (
+            _set("codec/depth_range_mm", 2000.0),
+            "codec.depth_range_mm: expected none for 2 places; got 2000.0",
+        ),
+        (_set_depth(None), "codec.depth_range_mm: expected millimetres above 0 for 3 places; got None"),
+        (_set_depth(0), "codec.depth_range_mm: expected millimetres above 0 for 3 places; got 0.0"),
+        (_set_depth("2 m"), "codec.depth_range_mm: expected a finite number; got '2 m'"),
         (_set("answer_head", []), "answer_head: expected ascending token ids, at least one"),
         (_set("answer_head", [*range(10, 20), 19]), "answer_head: expected ascending token ids"),
         (_set("answer_head", [*range(10, 20), 40]), "answer_head: expected token ids in [0, 40); got [40]"),

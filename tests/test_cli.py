@@ -9,6 +9,7 @@ import io
 import json
 import subprocess
 import sys
+import threading
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import edgepose
+from edgepose.bundle import Progress
 from edgepose.cli import main
 from edgepose.cli.output import json_text, write_whole
 from edgepose.cli.progress import ProgressLine
@@ -38,12 +40,14 @@ class FakeLocalizer:
     made: dict[str, Any]
     asked: dict[str, Any]
 
-    def __init__(self, bundle: str, *, threads: int | None = None, decode: str = "constrained") -> None:
+    def __init__(self, bundle: str, *, threads: int | None, decode: str, progress: Progress) -> None:
+        progress("load vision_encoder", 0, 4)
         if bundle == "broken":
             raise BundleError("[bundle broken] expected a bundle; got none; make one")
         type(self).made = {"bundle": bundle, "threads": threads, "decode": decode}
 
-    def locate(self, image: Any, *, boxes: Any, keypoints: Any = None) -> Localization:
+    def locate(self, image: Any, *, boxes: Any, keypoints: Any, progress: Progress) -> Localization:
+        progress("locate", 1, 8)
         type(self).asked = {"image": image, "boxes": boxes, "keypoints": keypoints}
         texts = resolve_keypoints(keypoints, texts=DEFAULT_TEXTS, default="coco17")
         poses = []
@@ -88,6 +92,24 @@ def test_locate_prints_a_table(picture: Path) -> None:
     assert lines[-1] == "time    12.0 ms"
     assert FakeLocalizer.made == {"bundle": "b", "threads": None, "decode": "constrained"}
     assert FakeLocalizer.asked["keypoints"] is None
+
+
+def test_locate_shows_depths_where_there_are_any(picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    points = (
+        Keypoint("left eye", np.ones(2), 0.5, std=np.ones(2), depth=-24.69, depth_std=3.25, dimensions=3),
+        Keypoint("neck", np.ones(2), 0.5, valid=False, dimensions=3),
+    )
+    located = Localization([Pose((0.0, 0.0, 9.0, 9.0), points)])
+    monkeypatch.setattr(FakeLocalizer, "locate", lambda *_, **__: located)
+    lines = run("locate", picture, "--bundle", "b").output.splitlines()
+    assert lines[1].split()[-5:] == ["depth", "mm", "+-", "mm", "confidence"]
+    assert len(lines[1]) == len(lines[2])
+    assert lines[2].split() == ["left", "eye", "1.0", "1.0", "1.0", "1.0", "-24.7", "3.2", "0.500"]
+    assert lines[3].split() == ["neck", "not", "answered"]
+    written = json.loads(run("locate", picture, "--bundle", "b", "--json", "-").stdout)
+    eye, neck = written["poses"][0]["keypoints"]
+    assert (eye["depth"], eye["depth_std"]) == (-24.69, 3.25)
+    assert (neck["depth"], neck["depth_std"]) == (None, None)
 
 
 def test_locate_without_box_takes_the_whole_image(picture: Path) -> None:
@@ -188,6 +210,7 @@ def test_info(make_bundle: Callable[..., Path]) -> None:
         "28 x 28 px",
         "2 layers of 8, 4 heads (2 for keys and values)",
         "24 known, default coco17",
+        "keypoint, 2-D answers of 13 tokens",
         "from seed",
         "parity vision_encoder  max_error 1e-05",
         "llm_decoder.onnx.data",
@@ -258,7 +281,7 @@ def test_export_passes_its_options_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "edgepose.export", module)
     needed = ("--family", "locllm", "--checkpoint", "c", "--out", "o")
     more = ("--precision", "int4-fp16", "--keypoint-texts", "t.json", "--prompt-format", "simple", "--force")
-    result = run("export", *needed, *more)
+    result = run("export", *needed, *more, "--answer", "3d")
     assert result.exit_code == 0 and result.output == "wrote o\n"
     (options,) = calls
     assert callable(options.pop("progress"))
@@ -269,9 +292,12 @@ def test_export_passes_its_options_on(monkeypatch: pytest.MonkeyPatch) -> None:
         "precision": "int4-fp16",
         "keypoint_texts": "t.json",
         "prompt_format": "simple",
+        "answer": "3d",
         "force": True,
     }
     assert run("export", "--family", "gpt", "--checkpoint", "c", "--out", "o").exit_code == 2
+    assert run("export", *needed).exit_code == 0 and calls[1]["answer"] == "2d"
+    assert run("export", *needed, "--answer", "4d").exit_code == 2
 
 
 @pytest.mark.parametrize("missing", ["torch", "edgepose.export.weights"])
@@ -355,3 +381,17 @@ def test_module_runs_as_a_program_and_starts_light() -> None:
         [sys.executable, "-m", "edgepose", "--version"], capture_output=True, text=True, check=True
     )
     assert done.stdout == f"edgepose, version {edgepose.__version__}\n"
+
+
+def test_progress_shows_a_stage_that_began_early() -> None:
+    drawn = threading.Event()
+
+    class Watched(Terminal):
+        def flush(self) -> None:
+            drawn.set()
+
+    stream = Watched()
+    with ProgressLine(stream, delay=0.05) as progress:
+        progress("load llm_decoder", 2, 4)
+        assert drawn.wait(10)
+    assert "load llm_decoder" in stream.getvalue()

@@ -32,10 +32,10 @@ RUNTIME_FOR_EXPORT = {"bundle", "manifest", "records", "errors", "keypoints"}
 """Modules of the runtime that export builds on: the bundle's format, its texts and the errors."""
 
 LAYERS: tuple[set[str], ...] = (
-    {"error", "tensor"},
+    {"error", "tensor", "number"},
     {"logits", "rope", "kv_cache", "bin_packing", "graphs"},
     {"grammar", "answer"},
-    {"backend", "digit_codec"},
+    {"backend", "digit_codec", "bin_codec"},
     {"host_backend", "decoder"},
 )
 """The C++ core from the bottom up: headers and sources include strictly lower layers only."""

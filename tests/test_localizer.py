@@ -44,9 +44,7 @@ def constrained() -> Localizer:
     return Localizer(BUNDLE, threads=1)
 
 
-def test_exact_says_what_pytorch_says(
-    exact: Localizer, box: list[float], published: dict[str, Any]
-) -> None:
+def test_exact_says_what_pytorch_says(exact: Localizer, box: list[float], published: dict[str, Any]) -> None:
     (pose,) = exact.locate(PERSON, boxes=[box])
     assert list(pose.names) == published["names"]
     assert [list(keypoint.token_ids) for keypoint in pose] == published["token_ids"]
@@ -161,3 +159,16 @@ def test_the_bundle_is_checked_first(tmp_path: Path) -> None:
 
 def test_repr_names_bundle_and_mode(exact: Localizer) -> None:
     assert repr(exact) == f"Localizer({str(BUNDLE)!r}, decode='exact')"
+
+
+def test_progress_counts_loading_and_passes(box: list[float]) -> None:
+    seen: list[tuple[str, int, int]] = []
+    localizer = Localizer(BUNDLE, progress=lambda *call: seen.append(call))
+    assert [stage for stage, _, _ in seen] == [
+        "load vision_encoder", "load connector", "load llm_decoder", "load answer_head",
+    ]  # fmt: skip
+    seen.clear()
+    localizer.locate(PERSON, boxes=[box, box], keypoints=["nose"], progress=lambda *call: seen.append(call))
+    assert seen == [("locate", done, 16) for done in range(1, 17)]
+    localizer.locate(PERSON, boxes=[box], keypoints=["nose"])
+    assert len(seen) == 16

@@ -115,6 +115,21 @@ def test_json_has_the_documented_form(pose: Pose) -> None:
     assert traced["token_ids"] == [518, 29900] and traced["text"] == " [0"
 
 
+def test_a_depth_is_part_of_what_has_one(pose: Pose) -> None:
+    assert np.isnan(pose.depth).all() and np.isnan(pose.depth_std).all()
+    assert "depth" not in pose[0].to_json(trace=True) and "depth_std" not in pose[0].to_json()
+    deep = dataclasses.replace(pose[0], depth=-24.69, depth_std=1.5, dimensions=3)
+    assert deep.to_json()["depth"] == -24.69 and deep.to_json()["depth_std"] == 1.5
+    assert "std=(0.2, 0.5) px, depth=-25 mm, confidence" in repr(deep)
+    unanswered = dataclasses.replace(pose[2], dimensions=3)
+    assert unanswered.to_json()["depth"] is None and unanswered.to_json()["depth_std"] is None
+    both = Pose(pose.box, (deep, unanswered))
+    np.testing.assert_array_equal(both.depth, [-24.69, math.nan])
+    np.testing.assert_array_equal(both.depth_std, [1.5, math.nan])
+    with pytest.raises(InvalidInputError, match="no depth in 2 dimensions; got depth 5.0 mm"):
+        Keypoint("nose", np.zeros(2), 0.5, depth=5.0)
+
+
 def test_coco_form() -> None:
     points = [keypoint(name, i, 2 * i, i / 16) for i, name in enumerate(COCO17.keypoints)]
     points[3] = keypoint("left ear", math.nan, math.nan, math.nan, valid=False)

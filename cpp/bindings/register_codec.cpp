@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "edgepose/bin_codec.hpp"
 #include "edgepose/digit_codec.hpp"
 #include "module.hpp"
 
@@ -42,9 +43,11 @@ void register_codec(py::module_& module) {
       .def_readonly("choices", &Answer::choices)
       .def_readonly("follows_form", &Answer::follows_form);
 
-  py::class_<Number>(module, "Number", "One number of an answer, in units of its field (0 to 1).")
+  py::class_<Number>(module, "Number", "One number of an answer, in the unit of its field.")
       .def_readonly("value", &Number::value, "As written.")
-      .def_readonly("expected", &Number::expected, "Expectation under the digits' distribution.")
+      .def_readonly(
+          "expected", &Number::expected, "Expectation under the distribution over tokens."
+      )
       .def_readonly("deviation", &Number::deviation, "Standard deviation, rounding included.");
 
   py::class_<DigitCodec>(
@@ -72,6 +75,7 @@ void register_codec(py::module_& module) {
       .def_property_readonly(
           "length", [](const DigitCodec& codec) { return codec.form().slots.size(); }
       )
+      .def_property_readonly("places", &DigitCodec::places, "Digits after the point of each field.")
       .def(
           "encode",
           [](const DigitCodec& codec, const std::vector<double>& numbers) {
@@ -80,6 +84,24 @@ void register_codec(py::module_& module) {
           py::arg("numbers")
       )
       .def("read", &DigitCodec::read, py::arg("answer"));
+
+  py::class_<BinCodec>(
+      module, "BinCodec", "Numbers as one of `count` equally spaced bins, each bin a token."
+  )
+      .def(
+          py::init<double, double, std::vector<std::int32_t>>(),
+          py::kw_only(),
+          py::arg("low"),
+          py::arg("high"),
+          py::arg("tokens")
+      )
+      .def_property_readonly("low", &BinCodec::low)
+      .def_property_readonly("high", &BinCodec::high)
+      .def_property_readonly("count", &BinCodec::count)
+      .def("decode", &BinCodec::decode, py::arg("bin"))
+      .def("encode", &BinCodec::encode, py::arg("number"))
+      .def("encode_floor", &BinCodec::encode_floor, py::arg("number"))
+      .def("read", &BinCodec::read, py::arg("choice"));
 }
 
 }  // namespace edgepose::python

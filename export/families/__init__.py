@@ -10,27 +10,34 @@ from types import MappingProxyType
 
 from edgepose.errors import InvalidInputError
 from edgepose.export.families.description import CropNumbers, Family
-from edgepose.export.families.locllm import LOCLLM
+from edgepose.export.families.locllm import LOCLLM, LOCLLM_3D
 from edgepose.export.families.posellm import POSELLM
 
-__all__ = ["FAMILIES", "LOCLLM", "POSELLM", "CropNumbers", "Family", "assert_family", "family"]
+__all__ = ["FAMILIES", "LOCLLM", "LOCLLM_3D", "POSELLM", "CropNumbers", "Family", "assert_family", "family"]
 
-FAMILIES = MappingProxyType({LOCLLM.name: LOCLLM, POSELLM.name: POSELLM})
-"""Every family by name."""
+_DESCRIPTIONS = (LOCLLM, LOCLLM_3D, POSELLM)
+
+FAMILIES = MappingProxyType({found.name: found for found in _DESCRIPTIONS if found.answer == "2d"})
+"""Every family by name, with its answer in 2-D."""
 
 
-def family(name: str) -> Family:
-    """The family of that name.
+def family(name: str, answer: str = "2d") -> Family:
+    """The family of that name, with that answer.
 
     Raises:
-        InvalidInputError: There is none.
+        InvalidInputError: There is none, or it was not published with such an answer.
     """
-    found = FAMILIES.get(name)
-    if found is None:
+    answers = {found.answer: found for found in _DESCRIPTIONS if found.name == name}
+    if not answers:
         raise InvalidInputError(
             f"[family] expected one of {', '.join(FAMILIES)}; got {name!r}; pass --family with one of them"
         )
-    return found
+    if answer not in answers:
+        raise InvalidInputError(
+            f"[family] expected an answer that {name} was published with, {' or '.join(answers)}; got "
+            f"{answer!r}; pass --answer with one of them"
+        )
+    return answers[answer]
 
 
 def assert_family(chosen: Family, model_type: object, connector_layers: int) -> None:

@@ -40,12 +40,16 @@ class Family:
     prompt_formats: tuple[PromptFormat, ...]
     """Formats the family was published with; the first is the default."""
     codec_places: tuple[int, ...]
-    """Decimals of each number of an answer."""
+    """Decimals of each number of an answer: x, y and, where there are three, depth."""
     answer_tokens: int
     """Length of an answer without the end token; the published code generates no further."""
     crop: CropNumbers
     keypoint_set: str
     """Name of the default keypoint set."""
+    answer: Literal["2d", "3d"] = "2d"
+    """Name of what this description answers; a family published with several answers has one for each."""
+    depth_range_mm: float | None = None
+    """Millimetres that the third number spans, 0.5 at the root joint; None where there is no third."""
 
     @property
     def default_prompt_format(self) -> PromptFormat:

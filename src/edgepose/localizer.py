@@ -6,17 +6,18 @@ How graphs are run, boxes cropped or answers read does not belong here.
 
 from __future__ import annotations
 
+import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
 from edgepose._core import Answer, DigitCodec
-from edgepose.answers import Location, read_form, read_text
+from edgepose.answers import Location, depth_mm, read_form, read_text
 from edgepose.backends import BackendName, open_backend
-from edgepose.bundle import Bundle
+from edgepose.bundle import Bundle, Progress
 from edgepose.crop import SquareCrop
 from edgepose.detokenize import Detokenizer, clean_up_spaces
 from edgepose.errors import InvalidInputError
@@ -48,6 +49,7 @@ class Localizer:
         decode: `constrained` restricts every token to what the answer's form allows, which is fastest and
             always yields coordinates; `exact` reproduces tokens and confidences of the published decoding,
             whatever the model says.
+        progress: called while graphs are loaded, which takes half a minute for a 7 B model.
 
     Raises:
         BundleError: the bundle is missing, damaged or too new.
@@ -68,6 +70,7 @@ class Localizer:
         backend: BackendName = "auto",
         threads: int | None = None,
         decode: DecodeMode = "constrained",
+        progress: Progress | None = None,
     ) -> None:
         if decode not in ("constrained", "exact"):
             raise InvalidInputError(f"[localizer] expected decode to be constrained or exact; got {decode!r}")
@@ -83,8 +86,8 @@ class Localizer:
             digits=list(codec.digits),
         )
         self._exact = decode == "exact"
-        self._backend = open_backend(backend, self._bundle, threads=threads)
-        self._decoder = self._backend.decoder(self._codec)
+        self._backend = open_backend(backend, self._bundle, threads=threads, progress=progress)
+        self._decoder = self._backend.decoder(self._codec, exact=self._exact)
         self._texts = self._bundle.manifest.keypoints.named()
         self._detokenize = Detokenizer(self._bundle.tokenizer)
         self._prompts: dict[tuple[KeypointText, ...], Prompt] = {}
@@ -100,6 +103,7 @@ class Localizer:
         *,
         boxes: Sequence[Box],
         keypoints: KeypointsArgument = None,
+        progress: Progress | None = None,
     ) -> Localization:
         """Locate keypoints of each person.
 
@@ -109,6 +113,7 @@ class Localizer:
                 centre (OpenCV), clipped to the image as published.
             keypoints: None for the bundle's default set, a set's name or `KeypointSet`, names, or
                 `KeypointText`s or a mapping name -> description for keypoints that the bundle does not know.
+            progress: called after each pass; in exact mode the number of passes is a guess until the end.
 
         Returns:
             A list of one `Pose` per box, in order, with `.passes` and `.timings_ms` of the whole call.
@@ -120,7 +125,7 @@ class Localizer:
         pixels = load_image(image)
         height, width = pixels.shape[:2]
         spec = self._bundle.manifest.crop
-        if isinstance(boxes, str) or not len(boxes):
+        if not len(boxes):
             raise InvalidInputError(
                 f"[boxes] expected at least one (x, y, width, height); got {boxes!r}; "
                 f"for one person filling the image pass [(0, 0, {width}, {height})]"
@@ -131,9 +136,27 @@ class Localizer:
         )
         prompt = self._prompt(texts)
         located = Localization()
-        for box, crop in zip(boxes, crops, strict=True):
-            self._locate_one(pixels, box, crop, texts, prompt, located)
+        if progress is not None:
+            self._backend.on_pass = self._count_passes(progress, len(crops))
+        try:
+            for box, crop in zip(boxes, crops, strict=True):
+                self._locate_one(pixels, box, crop, texts, prompt, located)
+        finally:
+            self._backend.on_pass = None
         return located
+
+    def _count_passes(self, progress: Progress, people: int) -> Callable[[], None]:
+        free = sum(self._codec.places)
+        # Vision, prefix and suffix; then one pass a free token, the first being the suffix pass's.
+        total = people * (2 + free + (1 if self._exact else 0))
+        done = 0
+
+        def passed() -> None:
+            nonlocal done
+            done += 1
+            progress("locate", min(done, total), total)
+
+        return passed
 
     def _prompt(self, texts: tuple[KeypointText, ...]) -> Prompt:
         prompt = self._prompts.get(texts)
@@ -199,6 +222,7 @@ class Localizer:
             location = read_text(text.strip(), answer, self._codec, steps)
         else:
             location = read_form(answer, self._codec)
+        range_mm = self._bundle.manifest.codec.depth_range_mm
         return Keypoint(
             name=name,
             xy=crop.to_image(location.xy),
@@ -206,6 +230,9 @@ class Localizer:
             std=np.multiply(crop.side, location.std),
             expected_xy=crop.to_image(location.expected),
             valid=location.valid,
+            depth=math.nan if range_mm is None else depth_mm(location.depth, range_mm),
+            depth_std=math.nan if range_mm is None else range_mm * location.depth_std,
+            dimensions=2 if range_mm is None else 3,
             token_ids=tuple(answer.tokens),
             text=text,
         )

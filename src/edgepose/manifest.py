@@ -135,11 +135,11 @@ class PromptSpec:
 
 @dataclass(frozen=True, slots=True)
 class CodecSpec:
-    """How a coordinate is written in tokens: ` [0.ddd,0.ddd]`."""
+    """How a coordinate is written in tokens: ` [0.ddd,0.ddd]`, or ` [0.ddd,0.ddd,0.dddddd]` with a depth."""
 
     kind: Literal["digit"]
     places: tuple[int, ...]
-    """Decimal places of each number of an answer."""
+    """Decimal places of each number of an answer: x, y and, where there are three, depth."""
     open: int
     """Token id of ` [`."""
     zero: int
@@ -156,6 +156,8 @@ class CodecSpec:
     """Tokens of a whole answer without the end token."""
     cleanup_spaces: bool
     """Whether the checkpoint's tokenizer removes blanks before punctuation when it decodes."""
+    depth_range_mm: float | None = None
+    """Millimetres that the third number spans, 0.5 at the root joint; there exactly with three `places`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,6 +384,14 @@ def _check_codec(codec: CodecSpec, expect: _Expect, tokens: _Tokens) -> None:
         "codec.answer_tokens",
         f"{length} for these places",
         codec.answer_tokens,
+    )
+    depth = codec.depth_range_mm
+    deep = len(places) == 3
+    expect(
+        depth is not None and depth > 0 if deep else depth is None,
+        "codec.depth_range_mm",
+        f"{'millimetres above 0' if deep else 'none'} for {len(places)} places",
+        depth,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,10 +31,10 @@ def _unknown_pair() -> NDArray[np.float64]:
 class Keypoint:
     """One located keypoint.
 
-    An answer that names no two numbers is data, not an error: `valid` is False.
+    An answer that does not name all its numbers is data, not an error: `valid` is False.
 
     Raises:
-        InvalidInputError: an array has not the shape given here.
+        InvalidInputError: an array has not the shape given here, or there is a depth in 2 dimensions.
     """
 
     name: str
@@ -50,10 +50,26 @@ class Keypoint:
     """(2,) float64, pixels of the original image: spread of the model's answer per axis; NaN if unknown."""
 
     valid: bool = True
-    """Whether the answer named two numbers."""
+    """Whether the answer named all its numbers: x and y, and the depth where `dimensions` is 3."""
 
     expected_xy: NDArray[np.float64] = field(default_factory=_unknown_pair)
     """(2,) float64, pixels of the original image: mean of the distribution over answers; NaN if unknown."""
+
+    depth: float = math.nan
+    """Millimetres, relative to the root joint (the pelvis), positive away from the camera; NaN if the bundle
+    answers in 2-D or the answer names no depth; 0 for an answer without any number, as published.
+
+    As the model wrote it, for the root itself too; the published evaluation sets that one to 0. A place in
+    metric camera coordinates needs two things from elsewhere, the root's own depth and the camera's focal
+    lengths and centre: `Z = depth + Z_root`, `X = (x - cx) / fx * Z`, `Y = (y - cy) / fy * Z`.
+
+    Source: LocLLM, utils/valid3d.py."""
+
+    depth_std: float = math.nan
+    """Millimetres: spread of the model's answer in depth; NaN if unknown."""
+
+    dimensions: Literal[2, 3] = 2
+    """Numbers in an answer of the bundle: 3 where it answers with a depth."""
 
     token_ids: tuple[int, ...] = ()
     """Tokens of the answer."""
@@ -71,11 +87,16 @@ class Keypoint:
                 )
             value.setflags(write=False)
             object.__setattr__(self, name, value)
+        if self.dimensions != 3 and not (math.isnan(self.depth) and math.isnan(self.depth_std)):
+            raise InvalidInputError(
+                f"[keypoint {self.name!r}] expected no depth in {self.dimensions} dimensions; got depth "
+                f"{self.depth} mm with std {self.depth_std} mm; pass dimensions=3"
+            )
 
     def to_json(self, *, trace: bool = False) -> dict[str, Any]:
         """Value for `json.dumps`: name, xy, confidence, std, valid, and with `trace` token_ids and text.
 
-        Numbers that are not finite become None.
+        In 3 dimensions also depth and depth_std, millimetres. Numbers that are not finite become None.
         """
         value: dict[str, Any] = {
             "name": self.name,
@@ -84,6 +105,9 @@ class Keypoint:
             "std": _numbers(self.std),
             "valid": self.valid,
         }
+        if self.dimensions == 3:
+            value["depth"] = _number(self.depth)
+            value["depth_std"] = _number(self.depth_std)
         if trace:
             value["token_ids"] = list(self.token_ids)
             value["text"] = self.text
@@ -93,9 +117,10 @@ class Keypoint:
         if not self.valid:
             return f"Keypoint({self.name!r}, not answered)"
         (x, y), (sx, sy) = self.xy, self.std
+        depth = f"depth={self.depth:.0f} mm, " if self.dimensions == 3 else ""
         return (
             f"Keypoint({self.name!r}, xy=({x:.1f}, {y:.1f}) px, std=({sx:.1f}, {sy:.1f}) px, "
-            f"confidence={self.confidence:.2f})"
+            f"{depth}confidence={self.confidence:.2f})"
         )
 
 
@@ -134,6 +159,16 @@ class Pose:
     def std(self) -> NDArray[np.float64]:
         """`(K, 2)` float64, pixels of the original image."""
         return np.array([keypoint.std for keypoint in self.keypoints], dtype=np.float64).reshape(-1, 2)
+
+    @property
+    def depth(self) -> NDArray[np.float64]:
+        """`(K,)` float64, millimetres, relative to the root, positive away from the camera; NaN in 2-D."""
+        return np.array([keypoint.depth for keypoint in self.keypoints], dtype=np.float64)
+
+    @property
+    def depth_std(self) -> NDArray[np.float64]:
+        """`(K,)` float64, millimetres."""
+        return np.array([keypoint.depth_std for keypoint in self.keypoints], dtype=np.float64)
 
     @property
     def confidence(self) -> NDArray[np.float64]:

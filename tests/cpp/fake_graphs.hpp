@@ -11,11 +11,13 @@
 #include "edgepose/host_backend.hpp"
 #include "fake_model.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <map>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <unordered_map>

@@ -9,6 +9,7 @@
 #include "fake_graphs.hpp"
 #include "fake_model.hpp"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <random>

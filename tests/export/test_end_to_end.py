@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from edgepose import COCO17, Localizer  # noqa: E402
+import edgepose  # noqa: E402
+from edgepose import H36M17, Localizer  # noqa: E402
+from edgepose._core import DigitCodec  # noqa: E402
+from edgepose.bundle import Bundle  # noqa: E402
 from edgepose.cli import main  # noqa: E402
 from edgepose.crop import SquareCrop  # noqa: E402
 from edgepose.export import export_bundle  # noqa: E402
@@ -23,7 +28,11 @@ from edgepose.export.published import PublishedAnswers, answer_prompts  # noqa: 
 from edgepose.export.tokenizer import load_tokenizer  # noqa: E402
 from edgepose.export.weights import ModelWeights  # noqa: E402
 from edgepose.images import load_image  # noqa: E402
+from edgepose.keypoints import KEYPOINT_SETS  # noqa: E402
 from edgepose.verify import verify_bundle  # noqa: E402
+
+ASSETS = Path(edgepose.__file__).parent / "assets"
+CODEC_FIELDS = ("places", "open", "zero", "point", "comma", "close", "digits")
 
 
 class Published:
@@ -46,10 +55,16 @@ class Published:
                 description=texts[name].description,
                 question=texts[name].asked,
             )
-            for name in COCO17.keypoints
+            for name in KEYPOINT_SETS[manifest.keypoints.default].keypoints
         ]
         pixels = crop.pixels(image, manifest.crop.size, mean=manifest.crop.mean, std=manifest.crop.std)
-        return answer_prompts(self.model, self.tokenizer, prompts, torch.from_numpy(pixels))
+        return answer_prompts(
+            self.model,
+            self.tokenizer,
+            prompts,
+            torch.from_numpy(pixels),
+            max_new_tokens=manifest.codec.answer_tokens,
+        )
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +104,49 @@ def test_exact_tokens_are_those_of_the_published_procedure(
         assert [keypoint.text.strip() for keypoint in pose] == expected.texts
         np.testing.assert_allclose(pose.xy, crop.to_image(expected.xy), atol=1e-3)
         np.testing.assert_allclose(pose.confidence, expected.scores, atol=2e-4)
+
+
+def test_answers_with_a_depth_are_those_of_the_published_procedure(
+    locllm_checkpoint: Path, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "bundle"
+    export_bundle(family="locllm", checkpoint=locllm_checkpoint, out=bundle, answer="3d")
+    manifest = Bundle.open(bundle).manifest
+    assert (manifest.codec.places, manifest.codec.depth_range_mm) == ((3, 3, 6), 2000.0)
+    assert (manifest.codec.answer_tokens, manifest.keypoints.default) == (22, "h36m17")
+    assert manifest.crop.scale == 1.0
+
+    image = load_image(ASSETS / "person.jpg")
+    box = json.loads((ASSETS / "person.json").read_text(encoding="utf-8"))["box"]
+    crop = SquareCrop.from_box(box, (image.shape[1], image.shape[0]))
+    localizer = Localizer(bundle, decode="exact")
+    (pose,) = localizer.locate(image, boxes=[box])
+    expected = Published(locllm_checkpoint, "keypoint").answer(localizer, crop, image)
+    assert pose.names == H36M17.keypoints
+    assert [list(keypoint.token_ids) for keypoint in pose] == expected.tokens
+    assert [keypoint.text.strip() for keypoint in pose] == expected.texts
+    assert len({len(re.findall(r"\.\d+", text)) for text in expected.texts}) > 1  # random, but not all alike
+    for keypoint, text in zip(pose, expected.texts, strict=True):
+        found = [float(f"0{fraction}") for fraction in re.findall(r"\.\d+", text)][:3]
+        assert keypoint.valid == (len(found) == 3)
+        np.testing.assert_allclose(keypoint.xy, crop.to_image((*found, 0, 0)[:2]), atol=1e-3)
+        depth = 0.0 if not found else (found[2] - 0.5) * 2000 if len(found) == 3 else math.nan
+        assert keypoint.depth == pytest.approx(depth, nan_ok=True)
+
+    located = Localizer(bundle).locate(image, boxes=[box])
+    assert located.passes.to_json() == {"vision": 1, "prefix": 1, "suffix": 1, "decode": 11}
+    (pose,) = located
+    assert all(pose.valid) and all(len(keypoint.token_ids) == 22 for keypoint in pose)
+    assert np.all(np.abs(pose.depth) <= 1000) and np.all(pose.depth_std > 0)
+    assert np.isfinite(pose.std).all() and np.all((pose.confidence > 0) & (pose.confidence <= 1))
+    codec = DigitCodec(**{name: getattr(manifest.codec, name) for name in CODEC_FIELDS})
+    for keypoint in pose:
+        x, y, z = map(float, keypoint.text.strip("[] ").split(","))
+        assert codec.encode([x, y, z]) == list(keypoint.token_ids)
+        np.testing.assert_allclose(keypoint.xy, crop.to_image((x, y)))
+        assert keypoint.depth == pytest.approx((z - 0.5) * 2000)
+    written = located.to_json()["poses"][0]["keypoints"][0]
+    assert written["depth"] == pose[0].depth and written["depth_std"] == pose[0].depth_std
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int4", "int4-fp16"])

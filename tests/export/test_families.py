@@ -9,7 +9,7 @@ import pytest
 
 from edgepose.errors import InvalidInputError
 from edgepose.export.checkpoint import open_checkpoint
-from edgepose.export.families import FAMILIES, LOCLLM, POSELLM, assert_family, family
+from edgepose.export.families import FAMILIES, LOCLLM, LOCLLM_3D, POSELLM, assert_family, family
 from edgepose.export.prompts import PROMPT_FORMATS
 from edgepose.export.weights import derive_config
 from edgepose.keypoints import KEYPOINT_SETS
@@ -19,6 +19,19 @@ def test_families_are_found_by_name() -> None:
     assert family("locllm") is LOCLLM and family("posellm") is POSELLM
     with pytest.raises(InvalidInputError, match="expected one of locllm, posellm; got 'taihri'"):
         family("taihri")
+
+
+def test_an_answer_in_3d_is_a_description_of_its_own() -> None:
+    assert family("locllm", "2d") is LOCLLM and family("locllm", "3d") is LOCLLM_3D
+    assert (LOCLLM_3D.codec_places, LOCLLM_3D.answer_tokens) == ((3, 3, 6), 22)
+    assert (LOCLLM_3D.depth_range_mm, LOCLLM_3D.keypoint_set) == (2000.0, "h36m17")
+    assert (LOCLLM.depth_range_mm, LOCLLM_3D.crop, LOCLLM_3D.name) == (None, LOCLLM.crop, LOCLLM.name)
+    with pytest.raises(InvalidInputError, match="posellm was published with, 2d; got '3d'; pass --answer"):
+        family("posellm", "3d")
+    with pytest.raises(InvalidInputError, match="locllm was published with, 2d or 3d; got '4d'"):
+        family("locllm", "4d")
+    with pytest.raises(InvalidInputError, match="2 linear layers; pass --family posellm"):
+        assert_family(LOCLLM_3D, "locllm", 2)
 
 
 def test_descriptions_are_complete() -> None:

@@ -114,6 +114,8 @@ def test_keypoint_texts_and_prompt_format(tmp_path: Path, locllm_checkpoint: Pat
         ({"family": "taihri"}, r"one of .*; got 'taihri'"),
         ({"family": "posellm"}, r"expected a posellm checkpoint.*pass --family locllm"),
         ({"prompt_format": "chatml"}, r"got 'chatml'"),
+        ({"answer": "4d"}, r"2d or 3d; got '4d'"),
+        ({"family": "posellm", "answer": "3d"}, r"posellm was published with, 2d; got '3d'"),
         ({"checkpoint": "nowhere"}, r"expected a directory.*nowhere"),
     ],
 )

@@ -6,6 +6,7 @@
 
 #include "edgepose/answer.hpp"
 #include "edgepose/grammar.hpp"
+#include "edgepose/number.hpp"
 
 #include <array>
 #include <cstdint>
@@ -24,27 +25,20 @@ struct DigitTokens {
   std::array<std::int32_t, 10> digits{};
 };
 
-// One number of an answer, in units of the field (0 to 1).
-struct Number {
-  double value = 0;     // as written
-  double expected = 0;  // expectation under the digits' distribution
-  double deviation =
-      0;  // standard deviation of that distribution, rounding to the last place included
-};
-
 class DigitCodec {
  public:
   // `places`: digits after the point of each field, 1 to 9 each.
   DigitCodec(std::vector<std::int32_t> places, const DigitTokens& tokens);
 
   const Form& form() const noexcept { return form_; }
+  const std::vector<std::int32_t>& places() const noexcept { return places_; }
 
   // Tokens of the numbers; each must round to below 1. Throws InvalidInput otherwise.
   std::vector<std::int32_t> encode(std::span<const double> numbers) const;
 
-  // The numbers of an answer that follows the form. The distribution is read along the chosen path:
-  // where the model leans to another digit, the digits after it are unknown and taken as uniform.
-  // Throws DecodeError when the answer does not follow the form.
+  // The numbers of an answer that follows the form, 0 to 1. The distribution is read along the
+  // chosen path: where the model leans to another digit, the digits after it are unknown and taken
+  // as uniform. Throws DecodeError when the answer does not follow the form.
   std::vector<Number> read(const Answer& answer) const;
 
  private:

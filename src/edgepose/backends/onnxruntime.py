@@ -7,13 +7,14 @@ Caches, batching and decoding do not belong here: they are the C++ core's.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgepose._core import DecoderDims, Graphs, HostDecoder, TensorView
-from edgepose.bundle import CONNECTOR, VISION_ENCODER, Bundle
+from edgepose.bundle import ANSWER_HEAD, CONNECTOR, LLM_DECODER, LM_HEAD, VISION_ENCODER, Bundle, Progress
 from edgepose.errors import BackendError, BackendUnavailableError
 
 if TYPE_CHECKING:
@@ -25,8 +26,10 @@ __all__ = ["OnnxRuntimeBackend", "session_options"]
 
 _log = logging.getLogger("edgepose")
 
+_LOADED = 4  # graphs of a backend: encoder, connector, decoder and one of the heads
 
-def _library() -> type[onnxruntime]:  # type: ignore[valid-type]
+
+def _library() -> Any:
     try:
         import onnxruntime
     except ImportError as error:
@@ -46,7 +49,7 @@ def session_options(threads: int | None) -> onnxruntime.SessionOptions:
     Args:
         threads: threads inside one operator; None lets ONNX Runtime choose.
     """
-    options = _library().SessionOptions()
+    options: onnxruntime.SessionOptions = _library().SessionOptions()
     if threads is not None:
         options.intra_op_num_threads = threads
     options.log_severity_level = 3
@@ -55,28 +58,30 @@ def session_options(threads: int | None) -> onnxruntime.SessionOptions:
 
 
 class _Sessions:
-    """A bundle's sessions, each loaded at first use: constrained decoding never loads the full head."""
+    """A bundle's sessions, those that were loaded: constrained decoding never needs the full head."""
 
-    def __init__(self, bundle: Bundle, threads: int | None) -> None:
+    def __init__(self, bundle: Bundle, threads: int | None, progress: Progress | None) -> None:
         self._bundle = bundle
         self._options = session_options(threads)
+        self._progress = progress
         self._sessions: dict[str, onnxruntime.InferenceSession] = {}
 
+    def load(self, graph: str) -> None:
+        file = self._bundle.graph(graph)
+        _log.debug("loading %s", file)
+        if self._progress is not None:
+            self._progress(f"load {graph}", len(self._sessions), _LOADED)
+        try:
+            self._sessions[graph] = _library().InferenceSession(
+                str(file), self._options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # the library has many exception types without a common base
+            raise BackendError(
+                f"[onnxruntime] expected {file} to load; got: {error}; export the bundle again"
+            ) from error
+
     def __getitem__(self, graph: str) -> onnxruntime.InferenceSession:
-        session = self._sessions.get(graph)
-        if session is None:
-            file = self._bundle.graph(graph)
-            _log.debug("loading %s", file)
-            try:
-                session = _library().InferenceSession(
-                    str(file), self._options, providers=["CPUExecutionProvider"]
-                )
-            except Exception as error:  # the library has many exception types without a common base
-                raise BackendError(
-                    f"[onnxruntime] expected {file} to load; got: {error}; export the bundle again"
-                ) from error
-            self._sessions[graph] = session
-        return session
+        return self._sessions[graph]
 
 
 def _bind_input(binding: onnxruntime.IOBinding, name: str, array: NDArray[np.generic]) -> None:
@@ -90,10 +95,11 @@ def _bind_output(binding: onnxruntime.IOBinding, name: str, array: NDArray[np.ge
 class _BoundGraphs(Graphs):
     """The decoder and head graphs, bound once per shape to the core's buffers."""
 
-    def __init__(self, sessions: _Sessions) -> None:
+    def __init__(self, sessions: _Sessions, on_run: Callable[[str], None]) -> None:
         super().__init__()
         self._sessions = sessions
-        self._bound: list[tuple[onnxruntime.InferenceSession, onnxruntime.IOBinding]] = []
+        self._on_run = on_run
+        self._bound: list[tuple[str, onnxruntime.InferenceSession, onnxruntime.IOBinding]] = []
 
     def bind(self, graph: str, inputs: list[TensorView], outputs: list[TensorView]) -> int:
         session = self._sessions[graph]
@@ -102,15 +108,16 @@ class _BoundGraphs(Graphs):
             _bind_input(binding, view.name, view.array)
         for view in outputs:
             _bind_output(binding, view.name, view.array)
-        self._bound.append((session, binding))
+        self._bound.append((graph, session, binding))
         return len(self._bound) - 1
 
     def run(self, handle: int) -> None:
-        session, binding = self._bound[handle]
+        graph, session, binding = self._bound[handle]
         try:
             session.run_with_iobinding(binding)
         except Exception as error:  # the library has many exception types without a common base
-            raise BackendError(f"[onnxruntime] expected the graph to run; got: {error}") from error
+            raise BackendError(f"[onnxruntime] expected {graph} to run; got: {error}") from error
+        self._on_run(graph)
 
     def release(self) -> None:
         self._bound.clear()
@@ -119,9 +126,14 @@ class _BoundGraphs(Graphs):
 class OnnxRuntimeBackend:
     """A bundle's graphs on the CPU. For one thread at a time."""
 
-    def __init__(self, bundle: Bundle, *, threads: int | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, *, threads: int | None = None, progress: Progress | None = None
+    ) -> None:
+        self.on_pass: Callable[[], None] | None = None
         self._bundle = bundle
-        self._sessions = _Sessions(bundle, threads)
+        self._sessions = _Sessions(bundle, threads, progress)
+        for graph in (VISION_ENCODER, CONNECTOR):
+            self._sessions.load(graph)
         manifest = bundle.manifest
         activations = np.dtype(manifest.precision.activations)
         size, vision, hidden = manifest.crop.size, manifest.vision, manifest.decoder.hidden
@@ -143,10 +155,14 @@ class OnnxRuntimeBackend:
             self._sessions[CONNECTOR].run_with_iobinding(self._connector)
         except Exception as error:  # the library has many exception types without a common base
             raise BackendError(f"[onnxruntime] expected the vision graphs to run; got: {error}") from error
-        return self._image[0]
+        self._passed(VISION_ENCODER)
+        embeddings: NDArray[np.floating] = self._image[0]
+        return embeddings
 
-    def decoder(self, codec: DigitCodec) -> HostDecoder:
+    def decoder(self, codec: DigitCodec, *, exact: bool) -> HostDecoder:
         """See `edgepose.backends.Backend`."""
+        for graph in (LLM_DECODER, LM_HEAD if exact else ANSWER_HEAD):
+            self._sessions.load(graph)
         spec = self._bundle.manifest.decoder
         dims = DecoderDims(
             hidden=spec.hidden,
@@ -158,4 +174,9 @@ class OnnxRuntimeBackend:
             rope_theta=spec.rope_theta,
         )
         answer_head = list(self._bundle.manifest.answer_head)
-        return HostDecoder(_BoundGraphs(self._sessions), dims, self._bundle.embeddings, answer_head, codec)
+        graphs = _BoundGraphs(self._sessions, self._passed)
+        return HostDecoder(graphs, dims, self._bundle.embeddings, answer_head, codec)
+
+    def _passed(self, graph: str) -> None:
+        if self.on_pass is not None and graph in (VISION_ENCODER, LLM_DECODER):
+            self.on_pass()

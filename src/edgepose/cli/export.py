@@ -39,6 +39,13 @@ __all__ = ["export"]
     show_default=True,
     help="Prompt the checkpoint was trained with.",
 )
+@click.option(
+    "--answer",
+    type=click.Choice(["2d", "3d"]),
+    default="2d",
+    show_default=True,
+    help="Numbers the checkpoint answers with: a place in the image (2d), or also a depth (3d).",
+)
 @click.option("--force", is_flag=True, help="Replace an existing bundle.")
 def export(
     family: str,
@@ -47,6 +54,7 @@ def export(
     precision: str,
     keypoint_texts: str | None,
     prompt_format: str,
+    answer: str,
     force: bool,
 ) -> None:
     """Export a checkpoint of PoseLLM or LocLLM to a bundle."""
@@ -63,6 +71,7 @@ def export(
             precision=precision,
             keypoint_texts=keypoint_texts,
             prompt_format=prompt_format,
+            answer=answer,
             force=force,
             progress=progress,
         )

@@ -42,7 +42,7 @@ def _table(bundle: Bundle) -> str:
         ("image", f"{m.crop.size} x {m.crop.size} px, {m.vision.patches} patches of {m.vision.hidden}"),
         ("decoder", f"{d.layers} layers of {d.hidden}, {heads} of {d.head_dim}"),
         ("vocabulary", f"{d.vocabulary} tokens, context {d.max_positions}"),
-        ("prompt", f"{m.prompt.format}, answers of {m.codec.answer_tokens} tokens"),
+        ("prompt", f"{m.prompt.format}, {len(m.codec.places)}-D answers of {m.codec.answer_tokens} tokens"),
         (
             "keypoints",
             f"{len(m.keypoints.texts)} known, default {m.keypoints.default}, texts {m.keypoints.source}",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import click
 
 from edgepose.cli.output import STDOUT, check_target, json_text, write_whole
+from edgepose.cli.progress import ProgressLine
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,12 +91,19 @@ def locate(
 
     pixels = load_image(image)
     height, width = pixels.shape[:2]
-    localizer = edgepose.Localizer(
-        bundle, threads=threads, decode="exact" if decode == "exact" else "constrained"
-    )
-    located = localizer.locate(
-        pixels, boxes=boxes or [(0.0, 0.0, width, height)], keypoints=_selection(keypoints, described)
-    )
+    with ProgressLine() as progress:
+        localizer = edgepose.Localizer(
+            bundle,
+            threads=threads,
+            decode="exact" if decode == "exact" else "constrained",
+            progress=progress,
+        )
+        located = localizer.locate(
+            pixels,
+            boxes=boxes or [(0.0, 0.0, width, height)],
+            keypoints=_selection(keypoints, described),
+            progress=progress,
+        )
     if drawing is not None:
         scale = min(16, max(1, round(_READABLE / min(height, width))))
         write_whole(drawing, _encode(located.draw(pixels, scale=scale), drawing))
@@ -163,17 +171,21 @@ def _table(located: Localization) -> str:
     for number, pose in enumerate(located, start=1):
         box = ", ".join(f"{value:g}" for value in pose.box)
         lines.append(f"person {number}  box ({box})  score {pose.score:.3f}")
-        width = max((len(name) for name in pose.names), default=0)
+        width = max(len(name) for name in ("keypoint", *pose.names))
+        deep = any(point.dimensions == 3 for point in pose)
+        depth = f"  {'depth mm':>8}  {'+- mm':>6}" if deep else ""
         lines.append(
-            f"  {'keypoint':{width}}  {'x px':>8}  {'y px':>8}  {'+- x':>6}  {'+- y':>6}  confidence"
+            f"  {'keypoint':{width}}  {'x px':>8}  {'y px':>8}  {'+- x':>6}  {'+- y':>6}{depth}  confidence"
         )
         for point in pose:
             if not point.valid:
                 lines.append(f"  {point.name:{width}}  not answered")
                 continue
             (x, y), (sx, sy) = point.xy, point.std
+            depth = f"  {point.depth:8.1f}  {point.depth_std:6.1f}" if deep else ""
             lines.append(
-                f"  {point.name:{width}}  {x:8.1f}  {y:8.1f}  {sx:6.1f}  {sy:6.1f}  {point.confidence:10.3f}"
+                f"  {point.name:{width}}  {x:8.1f}  {y:8.1f}  {sx:6.1f}  {sy:6.1f}{depth}"
+                f"  {point.confidence:10.3f}"
             )
     passes = "  ".join(f"{name} {count}" for name, count in located.passes.to_json().items())
     lines.append(f"passes  {passes}")

@@ -7,6 +7,7 @@ It shows nothing in the first second, and nothing at all where stderr is not a t
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -42,8 +43,13 @@ class ProgressLine:
         self._interval = interval
         self._next = clock() + delay
         self._drawn = False
+        # A stage that begins in the first second and then takes a minute must show, too.
+        self._latest: tuple[str, int, int] | None = None
+        self._timer = threading.Timer(delay + 0.1, self._draw_latest)
+        self._timer.daemon = True
 
     def __call__(self, stage: str, done: int, total: int) -> None:
+        self._latest = stage, done, total
         now = self._clock()
         if not self._shown or now < self._next:
             return
@@ -55,12 +61,19 @@ class ProgressLine:
         self._stream.flush()
         self._drawn = True
 
+    def _draw_latest(self) -> None:
+        if self._latest is not None and not self._drawn:
+            self(*self._latest)
+
     def __enter__(self) -> ProgressLine:
+        if self._shown:
+            self._timer.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._timer.cancel()
         if self._drawn:
             self._stream.write(_CLEAR)
             self._stream.flush()

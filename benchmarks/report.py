@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes the README's figures from benchmarks/results, between markers; `--check` only compares.
+
+    python benchmarks/report.py [--check]
+
+Measuring does not belong here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+README = Path(__file__).parents[1] / "README.md"
+RESULTS = Path(__file__).parent / "results"
+SIDES = {
+    "published": "published procedure, PyTorch fp32",
+    "exact fp32": "edgepose, exact, fp32",
+    "constrained fp32": "edgepose, constrained, fp32",
+    "constrained int4": "edgepose, constrained, int4",
+}
+
+
+def locate_table(result: dict[str, Any]) -> str:
+    """One row a size and side: time, ratio, tokens, passes, memory, time outside the graphs."""
+    lines = [
+        "| vision, decoder (width x layers) | what | seconds a person | times faster "
+        "| tokens equal to PyTorch's | passes | peak memory | outside graphs |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for size in result["sizes"].values():
+        name = f"{size['vision']}, {size['decoder']}"
+        for side, text in SIDES.items():
+            row = size[side]
+            seconds = f"{row['seconds']['median']:.2f}"
+            memory = f"{row['peak_rss_mb'] / 1000:.1f} GB"
+            if side == "published":
+                passes = f"{row['vision_passes']} images, {row['decoder_passes']} decoder"
+                cells = [seconds, "1", "", passes, memory, ""]
+            else:
+                ratio = row["times_faster"]
+                passes = " + ".join(str(row["passes"][p]) for p in ("vision", "prefix", "suffix", "decode"))
+                cells = [
+                    seconds,
+                    f"**{ratio['median']:.1f}** ({ratio['p10']:.1f} to {ratio['p90']:.1f})",
+                    f"{100 * row['tokens_equal']:.0f} %",
+                    passes,
+                    memory,
+                    f"{100 * row['outside_graphs']:.1f} %",
+                ]
+            lines.append("| " + " | ".join([name, text, *cells]) + " |")
+            name = ""
+    return "\n".join([*lines, "", _machine(result["machine"], result["limits"])])
+
+
+def full_size_table(result: dict[str, Any]) -> str:
+    """What the published size takes on a small machine."""
+    export, locate = result["export"], result["locate"]
+    first, second = (call["seconds"] for call in locate["calls"])
+    passes = locate["calls"][0]["passes"]
+    rows = [
+        ("checkpoint on disk", f"{export['checkpoint_gb']} GB float16"),
+        ("bundle on disk", f"{export['bundle_gb']} GB"),
+        ("export, peak memory", f"**{export['peak_rss_gb']} GB**"),
+        ("export, time", f"{export['seconds'] / 60:.0f} min"),
+        (
+            "locate 17 keypoints",
+            f"**{first['total']:.0f} s** the first time, {second['total']:.0f} s the second",
+        ),
+        ("of which", ", ".join(f"{s} {second[s]:.1f} s" for s in ("vision", "prefix", "suffix", "decode"))),
+        ("passes", ", ".join(f"{count} {name}" for name, count in passes.items())),
+        ("locate, peak memory", f"{locate['peak_rss_gb']} GB"),
+        ("outside graphs", f"{100 * locate['outside_graphs']:.2f} %"),
+    ]
+    table = ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)]
+    return "\n".join([*table, "", _machine(result["machine"], locate["limits"])])
+
+
+def _machine(machine: dict[str, Any], limits: dict[str, float]) -> str:
+    packages = machine["packages"]
+    return (
+        f"{machine['processor']}, {machine['threads']} threads of {machine['cores']} cores, "
+        f"{machine['memory_gb']:.0f} GB, {', '.join(machine['instructions'])}; ONNX Runtime "
+        f"{packages['onnxruntime']}, PyTorch {packages['torch']}. Measured in the same run: memory read at "
+        f"{limits['memory_read_gb_per_s']} GB/s, float32 matrix product at "
+        f"{limits['float32_matmul_gflop_per_s']} GFLOP/s."
+    )
+
+
+TABLES = {"locate": locate_table, "full_size": full_size_table}
+
+
+def render(readme: str) -> str:
+    """The README with every table between its markers brought up to date."""
+    for name, table in TABLES.items():
+        result = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+        begin, end = f"<!-- {name}: written by benchmarks/report.py -->", f"<!-- end of {name} -->"
+        if end not in readme.partition(begin)[2]:
+            raise SystemExit(f"README.md has no markers for {name}: {begin} ... {end}")
+        before, _, rest = readme.partition(begin)
+        readme = f"{before}{begin}\n{table(result)}\n{end}{rest.partition(end)[2]}"
+    return readme
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument(
+        "--check", action="store_true", help="change nothing; exit 1 when the README is stale"
+    )
+    options = parser.parse_args(argv)
+    readme = README.read_text(encoding="utf-8")
+    rendered = render(readme)
+    if options.check:
+        return int(rendered != readme)
+    README.write_text(rendered, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-import resource
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -60,6 +58,7 @@ from edgepose.export.graphs.llama import write_llm_decoder
 from edgepose.export.keypoint_texts import load_keypoint_texts
 from edgepose.export.models import ModelConfig
 from edgepose.export.parity import check_parity
+from edgepose.export.peak_memory import peak_rss_bytes
 from edgepose.export.prompts import build_prompt
 from edgepose.export.quantize import BLOCKS
 from edgepose.export.tokenizer import TokenizerSource, assert_vocabulary, load_tokenizer
@@ -180,7 +179,7 @@ def export_bundle(
         parity=parity,
         kept_whole=tuple(kept_whole),
         seconds=time.monotonic() - started,
-        peak_rss_bytes=_peak_rss_bytes(),
+        peak_rss_bytes=peak_rss_bytes(),
     )
 
 
@@ -349,8 +348,3 @@ def _stage(progress: Progress | None, name: str) -> Callable[[int, int], None] |
     if progress is None:
         return None
     return lambda done, total: progress(name, done, total)
-
-
-def _peak_rss_bytes() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -115,6 +115,7 @@ def test_answers_that_are_no_numbers_fail_the_graph() -> None:
 
 
 def test_error_is_that_of_the_exporter() -> None:
+    pytest.importorskip("torch")
     from edgepose import verify
     from edgepose.export.goldens import worst_row_error
 

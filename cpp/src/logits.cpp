@@ -9,6 +9,15 @@
 #include <cmath>
 #include <cstddef>
 
+// A second version of a function for processors with AVX2, chosen when the library is loaded.
+// Sanitizers are not up yet at that moment.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
+    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define EDGEPOSE_WIDE_VECTORS __attribute__((target_clones("avx2", "default")))
+#else
+#define EDGEPOSE_WIDE_VECTORS
+#endif
+
 namespace edgepose {
 
 namespace {
@@ -40,7 +49,7 @@ inline float exp_nonpositive(float x) noexcept {
   return p * std::bit_cast<float>(exponent << 23);
 }
 
-float maximum_of(std::span<const float> values) noexcept {
+EDGEPOSE_WIDE_VECTORS float maximum_of(std::span<const float> values) noexcept {
   std::array<float, kLanes> lanes;
   lanes.fill(values[0]);
   std::size_t i = 0;
@@ -91,7 +100,7 @@ void measure(const Alphabet& alphabet, LogitAt logit_at, Choice& choice) {
 
 }  // namespace
 
-double exp_sum(std::span<const float> logits, float maximum) noexcept {
+EDGEPOSE_WIDE_VECTORS double exp_sum(std::span<const float> logits, float maximum) noexcept {
   double sum = 0;
   std::size_t i = 0;
   while (i + kLanes <= logits.size()) {

@@ -29,7 +29,7 @@ _BOX: Color = (235, 235, 235)
 _OUTLINE: Color = (20, 22, 28)
 _TEXT: Color = (255, 255, 255)
 _SUBPIXEL = 4  # fractional bits of OpenCV's drawing coordinates
-_STD_FILL = 0.35  # opacity of the ellipses
+_SPREAD = 0.7  # opacity of the ellipses, which are lines: filled, those of unsure models hide the person
 _LARGEST_SCALE = 64
 
 
@@ -121,8 +121,8 @@ class _Canvas:
         radii = tuple(round(float(min(axis, limit)) * (1 << _SUBPIXEL)) for axis in axes)
         layer = self.pixels.copy()
         ellipse = (self._place(point.xy), radii, 0, 0, 360, _COLORS[side_of(point.name)])
-        self._cv2.ellipse(layer, *ellipse, -1, self._cv2.LINE_AA, _SUBPIXEL)
-        self._cv2.addWeighted(layer, _STD_FILL, self.pixels, 1 - _STD_FILL, 0, dst=self.pixels)
+        self._cv2.ellipse(layer, *ellipse, self._width(1.0), self._cv2.LINE_AA, _SUBPIXEL)
+        self._cv2.addWeighted(layer, _SPREAD, self.pixels, 1 - _SPREAD, 0, dst=self.pixels)
 
     def bone(self, first: Keypoint, second: Keypoint) -> None:
         sides = {side_of(first.name), side_of(second.name)} - {"middle"}

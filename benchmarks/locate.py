@@ -3,6 +3,8 @@
 
     python benchmarks/locate.py [--sizes compact,wide] [--runs 5] [--threads 2]
 
+A size that is left out keeps the figures it has in the result file.
+
 The published procedure runs all 17 full prompts as one batch, encodes the image once for every prompt and
 again at every decoding step, and computes logits at every position of the prompts. It is timed as it is,
 and lean: without the repeated encoding and the unused logits. The weights are random and favour answers
@@ -29,6 +31,7 @@ import harness
 import numpy as np
 
 ASSETS = Path(__file__).parents[1] / "src" / "edgepose" / "assets"
+CALLS = 15  # for shares and stages, after the paired runs
 SIDES = (("exact", "fp32"), ("constrained", "fp32"), ("constrained", "int4"))
 
 
@@ -151,7 +154,7 @@ def measure(name: str, size: Any, *, runs: int, threads: int, work: Path) -> dic
             "decoder_passes": reference.decoder_passes,
         }
     for side, locate in located.items():
-        calls = [locate() for _ in range(3)]
+        calls = [locate() for _ in range(CALLS)]
         stages = calls[0].timings_ms
         outside = [1 - call.timings_ms["graphs"] / call.timings_ms["total"] for call in calls]
         result[side] = {
@@ -256,19 +259,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.peak:
         print(peak(options.peak, options.path, options.threads))
         return
-    result: dict[str, Any] = {
-        "what": "one person, 17 keypoints: edgepose against the published procedure in PyTorch float32",
-        "machine": harness.machine(options.threads),
-        "limits": harness.limits(options.threads),
-        "sizes": {},
-    }
+    result = harness.read(options.out)
+    result["what"] = "one person, 17 keypoints: edgepose against the published procedure in PyTorch float32"
+    result["machine"] = harness.machine(options.threads)
+    result.setdefault("sizes", {})
     for name in options.sizes.split(","):
         print(f"{name} ...", file=sys.stderr)
         work = Path(tempfile.mkdtemp(prefix="edgepose-benchmark-"))
         try:
-            result["sizes"][name] = measure(
-                name, sizes()[name], runs=options.runs, threads=options.threads, work=work
-            )
+            measured = measure(name, sizes()[name], runs=options.runs, threads=options.threads, work=work)
+            result["sizes"][name] = {"limits": harness.limits(options.threads), **measured}
         finally:
             shutil.rmtree(work)
     print(harness.write(options.out, result))

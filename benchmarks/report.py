@@ -56,7 +56,8 @@ def locate_table(result: dict[str, Any]) -> str:
                 ]
             lines.append("| " + " | ".join([name, text, *cells]) + " |")
             name = ""
-    return "\n".join([*lines, "", _machine(result["machine"], result["limits"])])
+    limits = next(iter(result["sizes"].values()))["limits"]
+    return "\n".join([*lines, "", _machine(result["machine"], limits)])
 
 
 def full_size_table(result: dict[str, Any]) -> str:

@@ -97,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     result["what"] = "LocLLM at its published size (7 B), random float16 weights, exported to int4"
     for step in options.steps.split(","):
         result["machine"] = harness.machine(options.threads)
-        result[step] = {"limits": harness.limits(options.threads), **_step([*common, step])}
+        result[step] = {**harness.conditions(options.threads), **_step([*common, step])}
     print(harness.write("full_size", result))
 
 

@@ -40,8 +40,12 @@ def machine(threads: int) -> dict[str, Any]:
         "system": platform.platform(),
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in packages},
-        "commit": _commit(),
     }
+
+
+def conditions(threads: int) -> dict[str, Any]:
+    """What belongs to one set of figures: the commit, and what the machine could do just then."""
+    return {"commit": _commit(), "limits": limits(threads)}
 
 
 def _commit() -> str:

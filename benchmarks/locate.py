@@ -268,7 +268,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         work = Path(tempfile.mkdtemp(prefix="edgepose-benchmark-"))
         try:
             measured = measure(name, sizes()[name], runs=options.runs, threads=options.threads, work=work)
-            result["sizes"][name] = {"limits": harness.limits(options.threads), **measured}
+            result["sizes"][name] = {**harness.conditions(options.threads), **measured}
         finally:
             shutil.rmtree(work)
     print(harness.write(options.out, result))

@@ -56,7 +56,7 @@ def locate_table(result: dict[str, Any]) -> str:
                 ]
             lines.append("| " + " | ".join([name, text, *cells]) + " |")
             name = ""
-    limits = next(iter(result["sizes"].values()))["limits"]
+    limits = [size["limits"] for size in result["sizes"].values()]
     return "\n".join([*lines, "", _machine(result["machine"], limits)])
 
 
@@ -80,18 +80,23 @@ def full_size_table(result: dict[str, Any]) -> str:
         ("outside graphs", f"{100 * locate['outside_graphs']:.2f} %"),
     ]
     table = ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)]
-    return "\n".join([*table, "", _machine(result["machine"], locate["limits"])])
+    return "\n".join([*table, "", _machine(result["machine"], [locate["limits"]])])
 
 
-def _machine(machine: dict[str, Any], limits: dict[str, float]) -> str:
+def _machine(machine: dict[str, Any], limits: Sequence[dict[str, float]]) -> str:
     packages = machine["packages"]
     return (
         f"{machine['processor']}, {machine['threads']} threads of {machine['cores']} cores, "
         f"{machine['memory_gb']:.0f} GB, {', '.join(machine['instructions'])}; ONNX Runtime "
         f"{packages['onnxruntime']}, PyTorch {packages['torch']}. Measured in the same run: memory read at "
-        f"{limits['memory_read_gb_per_s']} GB/s, float32 matrix product at "
-        f"{limits['float32_matmul_gflop_per_s']} GFLOP/s."
+        f"{_each(limits, 'memory_read_gb_per_s')} GB/s, float32 matrix product at "
+        f"{_each(limits, 'float32_matmul_gflop_per_s')} GFLOP/s."
     )
+
+
+def _each(limits: Sequence[dict[str, float]], name: str) -> str:
+    """The figure of each size, in the order of the rows."""
+    return " and ".join(str(limit[name]) for limit in limits)
 
 
 TABLES = {"locate": locate_table, "full_size": full_size_table}

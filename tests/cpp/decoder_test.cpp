@@ -111,6 +111,17 @@ TEST_P(DecoderTest, ExactTakesSixDecodePassesForTheForm) {
   }
 }
 
+TEST_P(DecoderTest, BothModesSayTheSameWhereTheModelKeepsToTheForm) {
+  std::mt19937 random(16);
+  FakeWorld world(Behaviour::follows_form, GetParam().type);
+  const auto asked = world.ask(random, GetParam().questions);
+  const auto constrained = expect_constrained(world, asked);
+  const auto exact = expect_exact(world, asked);
+  for (std::size_t q = 0; q < exact.answers.size(); ++q) {
+    EXPECT_EQ(constrained.answers[q].tokens, exact.answers[q].tokens);
+  }
+}
+
 TEST_P(DecoderTest, ExactTakesOnePassATokenWhenNothingFollowsTheForm) {
   std::mt19937 random(4);
   FakeWorld world(Behaviour::never_follows, GetParam().type);

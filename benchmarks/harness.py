@@ -23,14 +23,14 @@ import numpy as np
 RESULTS = Path(__file__).parent / "results"
 
 
-def machine(threads: int) -> dict[str, Any]:
-    """Processor, memory and versions, as they matter to a figure."""
+def machine(threads: int, *compared: str) -> dict[str, Any]:
+    """Processor, memory and versions, as they matter to a figure; `compared`: further packages."""
     info = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     model = next((line.split(":", 1)[1].strip() for line in info.splitlines() if "model name" in line), "")
     flags = next(
         (line.split(":", 1)[1].split() for line in info.splitlines() if line.startswith("flags")), []
     )
-    packages = ("edgepose", "numpy", "onnxruntime", "torch", "tokenizers")
+    packages = ("edgepose", "numpy", "onnxruntime", "torch", "tokenizers", *compared)
     return {
         "processor": model or platform.processor(),
         "instructions": [f for f in ("avx2", "avx512f", "avx512_vnni", "amx_int8") if f in flags],

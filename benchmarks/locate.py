@@ -64,6 +64,7 @@ def published(checkpoint: Path, threads: int) -> tuple[Callable[..., Any], Any]:
     from edgepose.crop import SquareCrop
     from edgepose.export.checkpoint import open_checkpoint
     from edgepose.export.families import LOCLLM
+    from edgepose.export.families.views import CLIP_MEAN, CLIP_STD
     from edgepose.export.models import PoseModel
     from edgepose.export.prompts import build_prompt, encode_prompt
     from edgepose.export.published import answer_prompts
@@ -73,7 +74,7 @@ def published(checkpoint: Path, threads: int) -> tuple[Callable[..., Any], Any]:
     from edgepose.keypoints import COCO17, DEFAULT_TEXTS
 
     torch.set_num_threads(threads)
-    weights = ModelWeights(open_checkpoint(checkpoint))
+    weights = ModelWeights(open_checkpoint(checkpoint), LOCLLM.architecture)
     model = PoseModel.from_weights(weights.config, weights)
     tokenizer = load_tokenizer(checkpoint)
     prompt = build_prompt("keypoint", tokenizer, weights.config.vision.patches)
@@ -83,10 +84,8 @@ def published(checkpoint: Path, threads: int) -> tuple[Callable[..., Any], Any]:
     ]
     image = load_image(ASSETS / "person.jpg")
     crop = SquareCrop.from_box(_box(), (image.shape[1], image.shape[0]))
-    numbers = LOCLLM.crop
-    pixels = torch.from_numpy(
-        crop.pixels(image, weights.config.vision.image_size, mean=numbers.mean, std=numbers.std)
-    )
+    size = weights.config.vision.image_size
+    pixels = torch.from_numpy(crop.pixels(image, size, mean=CLIP_MEAN, std=CLIP_STD))
 
     def answer(**options: Any) -> Any:
         return answer_prompts(model, tokenizer, prompts, pixels, **options)
@@ -209,12 +208,14 @@ def operations(config: Any, bundle: Path) -> dict[str, Any]:
 
     opened = Bundle.open(bundle)
     texts = opened.manifest.keypoints.named()
-    prompt = build_prompt(opened.manifest.prompt, opened.tokenizer, [texts[n] for n in COCO17.keypoints])
+    asked = [{"name": n, "description": texts[n].description} for n in COCO17.keypoints]
+    prompt = build_prompt(opened.manifest.prompt, opened.tokenizer, asked)
     questions = len(prompt.suffixes)
+    codec: Any = opened.manifest.codec
     # Of an answer, all tokens are fed but the last free one and the bracket behind it.
-    answers = questions * (opened.manifest.codec.answer_tokens - 2)
+    answers = questions * (codec.answer_tokens - 2)
     fed = len(prompt.prefix) + sum(map(len, prompt.suffixes)) + answers
-    looked_at = 1 + questions * sum(opened.manifest.codec.places)
+    looked_at = 1 + questions * sum(codec.places)
 
     vision, decoder = config.vision, config.decoder
     block = 4 * vision.hidden**2 + 2 * vision.hidden * vision.mlp

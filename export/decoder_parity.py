@@ -20,57 +20,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
+from edgepose.export.decoder_passes import DecoderPass, to_tensor
 from edgepose.export.goldens import worst_row_error
+from edgepose.export.graphs.llama import layer_result
 from edgepose.export.graphs.reader import ExportedGraph, open_session
 from edgepose.export.models import DecoderConfig
-from edgepose.export.models.llama import DecoderLayer, RmsNorm, rotary_table
+from edgepose.export.models.llama import DecoderLayer, RmsNorm
+from edgepose.export.models.loading import load_module
 
-__all__ = [
-    "TOKENS_NEEDED",
-    "DecoderComparison",
-    "DecoderPass",
-    "compare_decoder",
-    "load_module",
-    "make_passes",
-    "to_tensor",
-]
-
-_PREFIX_TOKENS = 10
-_SUFFIX_LENGTHS = (4, 2, 3)
-_DECODE_TOKENS = 2
-_CAPACITY = 7
-TOKENS_NEEDED = _PREFIX_TOKENS + len(_SUFFIX_LENGTHS) * (max(_SUFFIX_LENGTHS) + _DECODE_TOKENS)
-"""Token embeddings that `make_passes` takes."""
+__all__ = ["DecoderComparison", "compare_decoder"]
 
 _Array = NDArray[np.float32]
 _KeyValue = tuple[Tensor, Tensor]
 """Keys and values of one layer in the layout of the graphs, (kv_heads, N, length, head_dim)."""
-_Module = TypeVar("_Module", bound=nn.Module)
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class DecoderPass:
-    """One pass and its place in the chain of caches."""
-
-    name: str
-    inputs: dict[str, NDArray[np.generic]]
-    """All inputs but the caches, see `edgepose.export.graphs.llama`."""
-    prefix: int
-    """P."""
-    capacity: int
-    """S."""
-
-    @property
-    def embeddings(self) -> Tensor:
-        """(N, T, hidden) float32."""
-        return to_tensor(self.inputs["embeddings"])
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -139,85 +107,6 @@ def compare_decoder(
     )
 
 
-def make_passes(
-    config: DecoderConfig, image: _Array, tokens: Tensor, dtype: np.dtype[np.generic]
-) -> list[DecoderPass]:
-    """Prefix, suffix and decode pass with realistic inputs.
-
-    Args:
-        config: Sizes of the decoder.
-        image: (patches, hidden) image embeddings.
-        tokens: (TOKENS_NEEDED, hidden) token embeddings.
-        dtype: Activation type.
-
-    Returns:
-        One question's image and text; several questions of different lengths, padded; and two more tokens
-        each, on caches with free slots.
-    """
-    rows, longest = len(_SUFFIX_LENGTHS), max(_SUFFIX_LENGTHS)
-    lengths = np.array(_SUFFIX_LENGTHS)
-    prefix = torch.cat((tokens[:2], torch.from_numpy(image), tokens[2:_PREFIX_TOKENS]))[:_PREFIX_TOKENS]
-    free = tokens[_PREFIX_TOKENS:]
-    suffix = free[: rows * longest].view(rows, longest, -1)
-    decode = free[rows * longest :].view(rows, _DECODE_TOKENS, -1)
-    slots = np.arange(_CAPACITY)[None, None, :] < lengths[:, None, None]
-
-    def make(
-        name: str,
-        embeddings: Tensor,
-        first: NDArray[np.int64],
-        cached: NDArray[np.bool_],
-        asked: NDArray[np.int64],
-    ) -> DecoderPass:
-        """`first` (N,) position of the first token; `cached` (N, 1, P+S), slots in sight; `asked` (N, J)."""
-        count, length, _ = embeddings.shape
-        cos, sin = rotary_table(
-            torch.from_numpy(first[:, None] + np.arange(length)), config.head_dim, config.rope_theta
-        )
-        causal = np.tril(np.ones((length, length), dtype=np.bool_))
-        seen = np.concatenate(
-            (
-                np.broadcast_to(cached, (count, length, cached.shape[2])),
-                np.broadcast_to(causal, (count, length, length)),
-            ),
-            axis=2,
-        )
-        inputs: dict[str, NDArray[np.generic]] = {
-            "embeddings": embeddings.numpy().astype(dtype),
-            "cos": cos.numpy(),
-            "sin": sin.numpy(),
-            "bias": np.where(seen, np.float32(0), np.float32(-30000)),
-            "logit_positions": asked,
-        }
-        shared = 0 if name == "prefix" else _PREFIX_TOKENS
-        return DecoderPass(name, inputs, shared, cached.shape[2] - shared)
-
-    see_prefix = np.ones((rows, 1, _PREFIX_TOKENS), dtype=np.bool_)
-    return [
-        make(
-            "prefix",
-            prefix[None],
-            np.zeros(1, dtype=np.int64),
-            np.zeros((1, 1, 0), dtype=np.bool_),
-            np.array([[_PREFIX_TOKENS - 1]]),
-        ),
-        make(
-            "suffix",
-            suffix,
-            np.full(rows, _PREFIX_TOKENS),
-            see_prefix,
-            np.stack((lengths - 1, np.zeros(rows, dtype=np.int64)), axis=1),
-        ),
-        make(
-            "decode",
-            decode,
-            _PREFIX_TOKENS + lengths,
-            np.concatenate((see_prefix, slots), axis=2),
-            np.tile(np.arange(_DECODE_TOKENS), (rows, 1)),
-        ),
-    ]
-
-
 @dataclass(slots=True)
 class _Caches:
     """Keys and values of one layer as the passes so far leave them for the next."""
@@ -266,7 +155,10 @@ class _TorchRoute:
             )
             cos, sin = to_tensor(step.inputs["cos"]).unsqueeze(1), to_tensor(step.inputs["sin"]).unsqueeze(1)
             seen = to_tensor(step.inputs["bias"]).unsqueeze(1) == 0
-            self.states[index], (key, value) = module(self.states[index], cos, sin, seen, past)
+            state, (key, value) = module(self.states[index], cos, sin, seen, past)
+            if layer < self.config.deepstack:
+                state = state + to_tensor(step.inputs[f"deepstack.{layer}"])
+            self.states[index] = state
             start = step.prefix + step.capacity
             caches.new.append((key[:, :, start:].transpose(0, 1), value[:, :, start:].transpose(0, 1)))
         self.new = caches.new
@@ -294,9 +186,8 @@ class _LayerGraph:
         self.config = config
         self.layer = layer
         self.passes = passes
-        self.enters = "embeddings" if layer == 0 else f"layers.{layer - 1}.mlp_residual"
-        leaves = "hidden" if layer == config.layers - 1 else f"layers.{layer}.mlp_residual"
-        self.outputs = [leaves, f"key.{layer}", f"value.{layer}"]
+        self.enters = "embeddings" if layer == 0 else layer_result(config, layer - 1)
+        self.outputs = [layer_result(config, layer), f"key.{layer}", f"value.{layer}"]
         self.session = open_session(graph.part([self.enters], self.outputs), graph.path.parent)
         self.asked = {value.name for value in self.session.get_inputs()}
 
@@ -355,21 +246,6 @@ class _StoredWeights(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self._weights)
-
-
-def load_module(make: Callable[[], _Module], prefix: str, weights: Mapping[str, Tensor]) -> _Module:
-    """A module with its weights in float32; memory for them is taken once."""
-    with torch.device("meta"):
-        module = make()
-    module.requires_grad_(False)
-    state = {name: weights[prefix + name].to(torch.float32) for name in module.state_dict()}
-    module.load_state_dict(state, assign=True)
-    return module.eval()
-
-
-def to_tensor(array: NDArray[np.generic]) -> Tensor:
-    """A float32 tensor with the values of an array."""
-    return torch.from_numpy(array.astype(np.float32))
 
 
 def _to_array(tensor: Tensor, dtype: np.dtype[np.generic]) -> NDArray[np.generic]:

@@ -6,8 +6,8 @@ Computing the answers belongs to `edgepose.export.parity`, comparing them to `ed
 `goldens.npz` is an uncompressed NumPy archive. Each case of a graph is a group of arrays:
 
     GRAPH/CASE/input/NAME     an input of the graph, in the type that the graph takes
-    GRAPH/CASE/output/NAME    what PyTorch computed in float32 with the weights as they are stored in the
-    graph GRAPH/CASE/tolerance      () float64: largest error of a row, as defined in `edgepose.verify`
+    GRAPH/CASE/output/NAME    what PyTorch computed in float32 with the weights as the graph stores them
+    GRAPH/CASE/tolerance      () float64: largest error of a row, as defined in `edgepose.verify`
 
 Cases have the order of the archive. `llm_decoder` has three, and none holds a cache, because each takes over
 the keys and values that the graph itself answered to the cases before it:
@@ -15,8 +15,7 @@ the keys and values that the graph itself answered to the cases before it:
     prefix    one row, P = S = 0
     suffix    N rows, padded to the longest; the prefix cache holds the keys and values of `prefix`; S = 0
     decode    N rows; prefix cache as before; suffix caches of S slots, S = K - P - T by the width of `bias`,
-    that hold
-              the keys and values of `suffix` in their first slots and zeros in the others
+              that hold the keys and values of `suffix` in their first slots and zeros in the others
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,10 +19,12 @@ from torch import Tensor
 
 from edgepose.bundle import ANSWER_HEAD, CONNECTOR, LLM_DECODER, LM_HEAD, VISION_ENCODER, PrecisionSpec
 from edgepose.errors import EdgePoseError
-from edgepose.export.decoder_parity import TOKENS_NEEDED, compare_decoder, load_module, make_passes, to_tensor
-from edgepose.export.goldens import Golden, sample_pixels, worst_row_error
+from edgepose.export.architectures.description import Architecture, Tensors
+from edgepose.export.decoder_parity import compare_decoder
+from edgepose.export.decoder_passes import TOKENS_NEEDED, make_passes, to_tensor
+from edgepose.export.goldens import Golden, worst_row_error
 from edgepose.export.graphs.reader import ExportedGraph, open_session
-from edgepose.export.models import Connector, ModelConfig, VisionEncoder
+from edgepose.export.models.config import ConnectorSizes, ModelConfig, VisionSizes
 
 __all__ = ["TOLERANCES", "GraphParity", "check_parity"]
 
@@ -59,7 +62,8 @@ class GraphParity:
 
 def check_parity(
     folder: Path,
-    config: ModelConfig,
+    architecture: Architecture[VisionSizes, ConnectorSizes],
+    config: ModelConfig[VisionSizes, ConnectorSizes],
     weights: Mapping[str, Tensor],
     precision: PrecisionSpec,
     token_ids: tuple[int, ...],
@@ -72,6 +76,7 @@ def check_parity(
 
     Args:
         folder: Where the graphs are.
+        architecture: What the model is made of.
         config: Sizes of all parts.
         weights: Canonical name to tensor; read one layer at a time.
         precision: Types of the graphs.
@@ -86,8 +91,15 @@ def check_parity(
     """
     check = _Check(folder, config, weights, precision, progress)
     with torch.inference_mode():
-        features = check.vision_encoder()
-        image = check.connector(features)
+        pixels = architecture.sample_vision_inputs(config, check.dtype, _SEED)
+        features = check.graph(
+            VISION_ENCODER, pixels, lambda given: architecture.run_vision_encoder(config, weights, given)
+        )
+        image = check.graph(
+            CONNECTOR,
+            {name: array.astype(check.dtype) for name, array in features.items()},
+            lambda given: architecture.run_connector(config, weights, given),
+        )
         hidden = check.decoder(image)
         check.heads(hidden, token_ids)
     return check.parity, check.goldens
@@ -99,7 +111,7 @@ class _Check:
     def __init__(
         self,
         folder: Path,
-        config: ModelConfig,
+        config: ModelConfig[Any, Any],
         weights: Mapping[str, Tensor],
         precision: PrecisionSpec,
         progress: Callable[[int, int], None] | None,
@@ -115,21 +127,18 @@ class _Check:
         self._progress = progress
         self._done = 0
 
-    def vision_encoder(self) -> _Array:
-        """Returns features (1, patches, vision hidden) of a sample picture."""
-        pixels = sample_pixels(self.config.vision.image_size, _SEED).astype(self.dtype)
-        encoder = load_module(lambda: VisionEncoder(self.config.vision), "vision.", self.weights)
-        expected: _Array = encoder(to_tensor(pixels)).numpy()
-        del encoder
-        self._compare(VISION_ENCODER, {"pixels": pixels}, {"features": expected})
-        return expected
-
-    def connector(self, features: _Array) -> _Array:
-        """Returns image embeddings (1, patches, hidden)."""
-        inputs = features.astype(self.dtype)
-        connector = load_module(lambda: Connector(self.config.connector), "connector.", self.weights)
-        expected: _Array = connector(to_tensor(inputs)).numpy()
-        self._compare(CONNECTOR, {"features": inputs}, {"image_embeddings": expected})
+    def graph(
+        self,
+        name: str,
+        inputs: dict[str, NDArray[np.generic]],
+        run: Callable[[Tensors], Mapping[str, Tensor]],
+    ) -> dict[str, _Array]:
+        """Compares a graph with `run`, PyTorch's part for the same inputs; returns PyTorch's answers."""
+        expected: dict[str, _Array] = {
+            key: answer.numpy()
+            for key, answer in run({key: to_tensor(array) for key, array in inputs.items()}).items()
+        }
+        self._compare(name, inputs, expected)
         return expected
 
     def heads(self, hidden: _Array, token_ids: tuple[int, ...]) -> None:
@@ -148,10 +157,13 @@ class _Check:
         self._compare(LM_HEAD, {"hidden": inputs}, {"logits": expected.numpy()})
         self._compare(ANSWER_HEAD, {"hidden": inputs}, {"logits": (to_tensor(inputs) @ rows.T).numpy()})
 
-    def decoder(self, image: _Array) -> _Array:
-        """Compares the decoder; returns hidden states (M, hidden)."""
+    def decoder(self, image: Mapping[str, _Array]) -> _Array:
+        """Compares the decoder on outputs of the connector; returns hidden states (M, hidden)."""
         graph = ExportedGraph(self.folder / f"{LLM_DECODER}.onnx")
-        passes = make_passes(self.config.decoder, image[0], self._token_embeddings(), self.dtype)
+        width = self.config.decoder.hidden
+        rows = image["image_embeddings"].reshape(-1, width)
+        deepstack = [image[f"deepstack.{index}"] for index in range(self.config.decoder.deepstack)]
+        passes = make_passes(self.config.decoder, rows, deepstack, self._token_embeddings(), self.dtype)
         quantized = self.precision.weights == "int4"
         found = compare_decoder(
             graph, self.config.decoder, self.weights, passes, quantized=quantized, step=self._step
@@ -161,7 +173,6 @@ class _Check:
         tolerance = min(1.0, max(self.tolerance, _GOLDEN_FACTOR * found.error))
         for step, outputs in zip(passes, found.outputs, strict=True):
             self.goldens.append(Golden(LLM_DECODER, step.name, step.inputs, outputs, tolerance))
-        width = self.config.decoder.hidden
         return np.concatenate([outputs["hidden"].reshape(-1, width) for outputs in found.outputs])
 
     def _token_embeddings(self) -> Tensor:
@@ -172,7 +183,7 @@ class _Check:
     def _compare(
         self, graph: str, inputs: dict[str, NDArray[np.generic]], expected: dict[str, _Array]
     ) -> None:
-        session = open_session(self.folder / f"{graph}.onnx")
+        session = open_session(self.folder / f"{graph}.onnx", prepack=False)
         answers = session.run(list(expected), inputs)
         error = max(worst_row_error(a, b) for a, b in zip(answers, expected.values(), strict=True))
         self._record(graph, GraphParity(error, self.tolerance))

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from edgepose.bundle import (
     ANSWER_HEAD,
@@ -29,41 +28,28 @@ from edgepose.bundle import (
     PRECISIONS,
     TOKENIZER_FILE,
     VISION_ENCODER,
-    CodecSpec,
-    CropSpec,
     DecoderSpec,
     FileSpec,
-    KeypointsSpec,
-    KeypointTextSpec,
     Manifest,
     PrecisionSpec,
     Progress,
-    PromptSegment,
-    PromptSpec,
-    VisionSpec,
     describe_files,
     graph_file,
     write_manifest,
 )
 from edgepose.errors import BundleError, InvalidInputError
 from edgepose.export.bundle_writer import StagedBundle, write_embeddings
-from edgepose.export.checkpoint import Checkpoint, open_checkpoint
-from edgepose.export.families import Family, assert_family
+from edgepose.export.checkpoint import open_checkpoint
+from edgepose.export.families import Family, Options, Source, assert_family
 from edgepose.export.families import family as family_named
 from edgepose.export.goldens import write_goldens
-from edgepose.export.graphs.connector import write_connector
-from edgepose.export.graphs.dinov2 import write_vision_encoder
 from edgepose.export.graphs.heads import write_head
 from edgepose.export.graphs.llama import write_llm_decoder
-from edgepose.export.keypoint_texts import load_keypoint_texts
-from edgepose.export.models import ModelConfig
+from edgepose.export.models import DecoderConfig
 from edgepose.export.parity import check_parity
 from edgepose.export.peak_memory import peak_rss_bytes
-from edgepose.export.prompts import build_prompt
 from edgepose.export.quantize import BLOCKS
-from edgepose.export.tokenizer import TokenizerSource, assert_vocabulary, load_tokenizer
 from edgepose.export.weights import ModelWeights
-from edgepose.keypoints import DEFAULT_TEXTS, KEYPOINT_SETS
 
 __all__ = ["ExportReport", "export_bundle"]
 
@@ -97,7 +83,9 @@ def export_bundle(
     precision: str = "fp32",
     keypoint_texts: str | os.PathLike[str] | None = None,
     prompt_format: str | None = None,
-    answer: str = "2d",
+    answer: str | None = None,
+    crop: int | None = None,
+    answer_layout: str | os.PathLike[str] | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> ExportReport:
@@ -107,14 +95,18 @@ def export_bundle(
     beside `out`, which is renamed at the end; nothing is left of an export that fails.
 
     Args:
-        family: `posellm` or `locllm`.
+        family: `posellm`, `locllm` or `taihri`. Options that a family has no use for are refused.
         checkpoint: Directory with `config.json`, weights and tokenizer.
         out: Directory to make.
         precision: `fp32`, `fp16`, `int4` (for CPUs) or `int4-fp16` (for GPUs).
         keypoint_texts: The authors' `constants.py` or a JSON file; default: the package's own wording.
         prompt_format: `keypoint`, `simple` or `llama2`; default: the family's.
         answer: `2d`, or `3d` for weights trained to add a depth relative to the root joint; a checkpoint does
-            not say which it is.
+            not say which it is. Default: the family's.
+        crop: Longest side of a scaled frame, pixels: what is longer is cut around the centre, as some
+            published evaluations do (1400). Default: nothing is cut.
+        answer_layout: How answers are set: `compact`, `spaced`, an example answer as text with its special
+            tokens or as a JSON list of token ids, or a file with one. Default: `compact`.
         force: Replace a bundle that is at `out`.
         progress: Called with stage, work done and work in all.
 
@@ -133,27 +125,31 @@ def export_bundle(
             "name one of them"
         )
     chosen = family_named(family, answer)
+    options = Options(keypoint_texts, prompt_format, crop, answer_layout)
+    options.refuse_others(chosen.options, chosen.name)
     _refuse_checkpoint_as_out(Path(checkpoint), Path(out))
     with StagedBundle(out, force=force) as staged:
         opened = open_checkpoint(checkpoint)
-        weights = ModelWeights(opened, dtype=None)
-        config = weights.config
-        assert_family(chosen, opened.config.get("model_type"), config.connector.layers)
-        tokenizer = load_tokenizer(opened.path, config=opened.config)
+        model_type = opened.config.get("model_type")
+        assert_family(chosen, model_type)
+        weights = ModelWeights(opened, chosen.architecture, dtype=None)
+        if chosen.connector is not None:
+            assert_family(chosen, model_type, weights.config.connector.layers)
+        tokenizer = chosen.load_tokenizer(opened)
         rows = weights.shape("decoder.embed_tokens.weight")[0], weights.shape("lm_head.weight")[0]
-        assert_vocabulary(tokenizer, *rows)
-        draft = _draft_manifest(
-            chosen, spec, config, tokenizer, keypoint_texts, prompt_format or chosen.default_prompt_format
-        )
+        tokenizer.check_vocabulary(*rows)
+        source = Source(opened, weights.config, tokenizer, chosen.keypoint_set, options)
+        draft = _draft_manifest(chosen, spec, source)
 
-        kept_whole = _write_graphs(staged.path, config, weights, spec, draft.answer_head, progress)
+        kept_whole = _write_graphs(staged.path, chosen, weights, spec, draft.answer_head, progress)
         table = weights["decoder.embed_tokens.weight"]
         write_embeddings(staged.path / EMBEDDINGS_FILE, table, np.dtype(spec.activations))
         del table
-        tokenizer.tokenizer.save(str(staged.path / TOKENIZER_FILE))
+        tokenizer.write(staged.path / TOKENIZER_FILE)
         found, goldens = check_parity(
             staged.path,
-            config,
+            chosen.architecture,
+            weights.config,
             weights,
             spec,
             draft.answer_head,
@@ -169,7 +165,7 @@ def export_bundle(
             draft,
             files=describe_files(staged.path, progress),
             parity=parity,
-            provenance=_provenance(opened, weights, tokenizer, spec, kept_whole),
+            provenance=_provenance(source, weights, spec, kept_whole),
         )
         write_manifest(staged.path, manifest)
         bundle = staged.commit()
@@ -185,22 +181,19 @@ def export_bundle(
 
 def _write_graphs(
     folder: Path,
-    config: ModelConfig,
-    weights: Mapping[str, Tensor],
+    chosen: Family[Any],
+    weights: ModelWeights[Any, Any],
     spec: PrecisionSpec,
     answer_head: tuple[int, ...],
     progress: Progress | None,
 ) -> list[str]:
     """Writes the five graphs; returns the linear layers that stayed whole."""
     paths = {graph: folder / graph_file(graph) for graph in GRAPHS}
-    write_vision_encoder(
-        paths[VISION_ENCODER],
-        config.vision,
-        weights,
-        spec,
-        progress=_stage(progress, f"write {VISION_ENCODER}"),
+    architecture, config = chosen.architecture, weights.config
+    architecture.write_vision_encoder(
+        paths[VISION_ENCODER], config, weights, spec, progress=_stage(progress, f"write {VISION_ENCODER}")
     )
-    write_connector(paths[CONNECTOR], config.connector, weights, spec, patches=config.vision.patches)
+    architecture.write_connector(paths[CONNECTOR], config, weights, spec)
     kept_whole = write_llm_decoder(
         paths[LLM_DECODER], config.decoder, weights, spec, progress=_stage(progress, f"write {LLM_DECODER}")
     )
@@ -210,27 +203,11 @@ def _write_graphs(
     return kept_whole
 
 
-def _draft_manifest(
-    chosen: Family,
-    spec: PrecisionSpec,
-    config: ModelConfig,
-    tokenizer: TokenizerSource,
-    keypoint_texts: str | os.PathLike[str] | None,
-    prompt_format: str,
-) -> Manifest:
+def _draft_manifest(chosen: Family[Any], spec: PrecisionSpec, source: Source[Any]) -> Manifest:
     """The manifest before there are files, checked, so that nothing is found wrong after the work is done."""
-    decoder = config.decoder
-    codec = _codec(chosen, tokenizer)
-    answer_head = {codec.open, codec.zero, codec.point, codec.comma, codec.close, codec.end, *codec.digits}
-    prompt = build_prompt(prompt_format, tokenizer, config.vision.patches)
-    segments = tuple(
-        PromptSegment(
-            tokens=tuple(segment["tokens"]) if "tokens" in segment else None,
-            text=segment.get("text"),
-            image=segment.get("image"),
-        )
-        for segment in prompt["prefix"]
-    )
+    codec = chosen.codec.spec(source)
+    prompt, keypoints = chosen.questions.specs(source)
+    crop, frame = chosen.view.specs(source)
     nothing = FileSpec(sha256="0" * 64, bytes=0)
     names = [*(graph_file(graph) for graph in GRAPHS), EMBEDDINGS_FILE, TOKENIZER_FILE, GOLDENS_FILE]
     draft = Manifest(
@@ -238,22 +215,14 @@ def _draft_manifest(
         family=chosen.name,
         created_by=f"edgepose {importlib.metadata.version('edgepose')}",
         precision=spec,
-        crop=CropSpec(config.vision.image_size, chosen.crop.scale, chosen.crop.mean, chosen.crop.std),
-        vision=VisionSpec(config.vision.patches, config.vision.hidden),
-        decoder=DecoderSpec(
-            hidden=decoder.hidden,
-            layers=decoder.layers,
-            heads=decoder.heads,
-            kv_heads=decoder.kv_heads,
-            head_dim=decoder.head_dim,
-            rope_theta=decoder.rope_theta,
-            vocabulary=decoder.vocabulary,
-            max_positions=decoder.max_positions,
-        ),
-        prompt=PromptSpec(prompt["format"], segments, prompt["suffix"]),
+        crop=crop,
+        frame=frame,
+        vision=chosen.architecture.vision_spec(source.config),
+        decoder=_decoder(source.config.decoder),
+        prompt=prompt,
         codec=codec,
-        answer_head=tuple(sorted(answer_head)),
-        keypoints=_keypoints(chosen, keypoint_texts),
+        answer_head=chosen.codec.answer_head(codec, source),
+        keypoints=keypoints,
         files={name: nothing for name in names},
         provenance={},
         parity={},
@@ -267,51 +236,25 @@ def _draft_manifest(
     return draft
 
 
-def _codec(chosen: Family, tokenizer: TokenizerSource) -> CodecSpec:
-    digits = tuple(tokenizer.require(str(digit)) for digit in range(10))
-    return CodecSpec(
-        kind="digit",
-        places=chosen.codec_places,
-        open=tokenizer.require("▁["),
-        zero=digits[0],
-        point=tokenizer.require("."),
-        comma=tokenizer.require(","),
-        close=tokenizer.require("]"),
-        digits=digits,
-        end=tokenizer.end,
-        pad=tokenizer.pad,
-        answer_tokens=chosen.answer_tokens,
-        cleanup_spaces=tokenizer.cleanup_spaces,
-        depth_range_mm=chosen.depth_range_mm,
+def _decoder(config: DecoderConfig) -> DecoderSpec:
+    return DecoderSpec(
+        hidden=config.hidden,
+        layers=config.layers,
+        heads=config.heads,
+        kv_heads=config.kv_heads,
+        head_dim=config.head_dim,
+        rope_theta=config.rope_theta,
+        vocabulary=config.vocabulary,
+        max_positions=config.max_positions,
+        rope_sections=config.rope_sections,
+        deepstack=config.deepstack,
     )
 
 
-def _keypoints(chosen: Family, path: str | os.PathLike[str] | None) -> KeypointsSpec:
-    if path is None:
-        texts = {
-            name: KeypointTextSpec(text.description, text.question) for name, text in DEFAULT_TEXTS.items()
-        }
-        return KeypointsSpec(chosen.keypoint_set, texts, "edgepose")
-    loaded = load_keypoint_texts(path)
-    missing = [name for name in KEYPOINT_SETS[chosen.keypoint_set].keypoints if name not in loaded]
-    if missing:
-        raise InvalidInputError(
-            f"[export] expected {Path(path)} to describe every keypoint of {chosen.keypoint_set}; it has "
-            f"none for {', '.join(missing)}; add them"
-        )
-    texts = {
-        name: KeypointTextSpec(text["description"], text.get("question")) for name, text in loaded.items()
-    }
-    return KeypointsSpec(chosen.keypoint_set, texts, Path(path).name)
-
-
 def _provenance(
-    opened: Checkpoint,
-    weights: ModelWeights,
-    tokenizer: TokenizerSource,
-    spec: PrecisionSpec,
-    kept_whole: list[str],
+    source: Source[Any], weights: ModelWeights[Any, Any], spec: PrecisionSpec, kept_whole: list[str]
 ) -> dict[str, object]:
+    opened = source.checkpoint
     found: dict[str, object] = {
         "checkpoint": opened.path.resolve().name,
         "checkpoint_files": {
@@ -320,8 +263,8 @@ def _provenance(
         "model_type": str(opened.config.get("model_type")),
         "stored_as": sorted({str(weights.source_dtype(name)).removeprefix("torch.") for name in weights}),
         "adapters_merged_into": len(weights.merged),
-        "tokenizer": tokenizer.source.name,
-        "legacy_tokenizer": tokenizer.legacy,
+        **source.tokenizer.provenance,
+        "options": source.options.to_json(),
         "versions": {
             name: importlib.metadata.version(name) for name in ("edgepose", "torch", "onnx", "onnxruntime")
         },

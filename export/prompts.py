@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from edgepose.errors import InvalidInputError
-from edgepose.export.tokenizer import IMAGE_PLACEHOLDER, TokenizerSource
+from edgepose.export.tokenizer import IMAGE_PLACEHOLDER, LlamaTokenizer
 
 __all__ = ["PROMPT_FORMATS", "PromptFormat", "build_prompt", "encode_prompt", "prompt_string"]
 
@@ -41,7 +41,7 @@ PROMPT_FORMATS = MappingProxyType(
 """By the name that the command line and bundle.json use. Source: LocLLM `datasets/convsersation.py`."""
 
 
-def build_prompt(prompt_format: str, tokenizer: TokenizerSource, patches: int) -> dict[str, Any]:
+def build_prompt(prompt_format: str, tokenizer: LlamaTokenizer, patches: int) -> dict[str, Any]:
     """The `prompt` object of `bundle.json`: segments of the shared prefix, and the template of a suffix.
 
     The published slow tokenizer strips white space on both sides of the image placeholder, so none of it
@@ -74,7 +74,7 @@ def build_prompt(prompt_format: str, tokenizer: TokenizerSource, patches: int) -
 
 def encode_prompt(
     prompt: dict[str, Any],
-    tokenizer: TokenizerSource,
+    tokenizer: LlamaTokenizer,
     *,
     name: str,
     description: str = "",

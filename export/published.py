@@ -16,7 +16,7 @@ from torch import Tensor
 
 from edgepose.errors import InvalidInputError
 from edgepose.export.models import KeyValue, PoseModel
-from edgepose.export.tokenizer import TokenizerSource
+from edgepose.export.tokenizer import LlamaTokenizer
 
 __all__ = ["Generated", "PublishedAnswers", "answer_prompts", "decode_answer", "generate"]
 
@@ -56,7 +56,7 @@ class PublishedAnswers:
 @torch.no_grad()
 def answer_prompts(
     model: PoseModel,
-    tokenizer: TokenizerSource,
+    tokenizer: LlamaTokenizer,
     prompts: Sequence[Sequence[int]],
     pixels: Tensor,
     *,
@@ -190,7 +190,7 @@ def decode_answer(text: str, scores: Tensor) -> tuple[tuple[float, float], float
     return (float(x), float(y)), (confidence(x) + confidence(y)) / 2
 
 
-def _text(tokenizer: TokenizerSource, ids: list[int]) -> str:
+def _text(tokenizer: LlamaTokenizer, ids: list[int]) -> str:
     text = tokenizer.decode(ids)
     if tokenizer.cleanup_spaces:
         for blank in _CLEANUPS[:4]:

@@ -123,3 +123,13 @@ def posellm_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("checkpoints") / "posellm"
     return write_random_checkpoint(folder, family="posellm", file_format="safetensors", legacy=True)
+
+
+@pytest.fixture(scope="session")
+def taihri_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small TAIHRI checkpoint of random weights: float32 shards, head and embedding table are one."""
+    pytest.importorskip("torch")
+    from edgepose.export.random_checkpoint import write_random_checkpoint
+
+    folder = tmp_path_factory.mktemp("checkpoints") / "taihri"
+    return write_random_checkpoint(folder, family="taihri", shard_bytes=1 << 20, dtype="float32")

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .answer_forms import Form
+
 Array = NDArray[np.floating[Any]]
 
 
@@ -25,6 +27,10 @@ class Sizes:
     head_dim: int
     vocabulary: int
     rope_theta: float = 10000.0
+    rope_sections: tuple[int, ...] = ()
+    """Rotary frequencies that follow time, row and column, interleaved; empty: positions are one number."""
+    deepstack: int = 0
+    """Layers behind which image features are added."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,16 +114,70 @@ def rotate(x: Array, cos: Array, sin: Array) -> Array:
     return turned
 
 
-def last_logits(model: Model, embeddings: Array) -> Array:
-    """Logits behind the last of `embeddings` `(length, hidden)`, in float64."""
-    sizes = model.sizes
-    x = embeddings.astype(np.float64)
-    length = len(x)
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a model is given: text, one image, text."""
+
+    tokens: tuple[int, ...]
+    """As the repetition penalty counts them: an image row is the token that stands for it, -1 for none."""
+    embeddings: Array
+    """`(length, hidden)`."""
+    positions: NDArray[np.int64]
+    """`(length, 3)`: time, row, column."""
+    features: Array
+    """`(deepstack, length, hidden)`: added behind the first layers, zeros for text."""
+
+    def followed_by(self, token: int, embedding: Array) -> Prompt:
+        """With one more token of text."""
+        hidden = self.embeddings.shape[1]
+        return Prompt(
+            (*self.tokens, token),
+            np.concatenate([self.embeddings, embedding[None]]),
+            np.concatenate([self.positions, np.full((1, 3), self.positions.max() + 1)]),
+            np.concatenate([self.features, np.zeros((len(self.features), 1, hidden))], axis=1),
+        )
+
+
+def place_tokens(is_image: Sequence[bool], grid: tuple[int, int] | None) -> NDArray[np.int64]:
+    """`(length, 3)` positions; without a grid an image row counts like text."""
+    positions: list[tuple[int, int, int]] = []
+    start, row = 0, 0
+    for image in is_image:
+        if grid is None or not image:
+            here = max((max(position) for position in positions), default=-1) + 1
+            positions.append((here, here, here))
+            start = here + 1
+        else:
+            positions.append((start, start + row // grid[1], start + row % grid[1]))
+            row += 1
+    return np.array(positions)
+
+
+def angles(sizes: Sizes, positions: NDArray[np.int64]) -> Array:
+    """`(length, head_dim)` rotation of each element, radians."""
+    half = sizes.head_dim // 2
+    axes = [0] * half
+    if sizes.rope_sections:
+        _, rows, columns = sizes.rope_sections
+        for i in range(half):
+            if i % 3 == 1 and i < 3 * rows:
+                axes[i] = 1
+            if i % 3 == 2 and i < 3 * columns:
+                axes[i] = 2
     rates = sizes.rope_theta ** (-np.arange(0, sizes.head_dim, 2) / sizes.head_dim)
-    angles = np.tile(np.arange(length)[:, None] * rates, 2)
-    cos, sin = np.cos(angles), np.sin(angles)
+    turned: Array = np.tile(positions[:, axes] * rates, 2)
+    return turned
+
+
+def last_logits(model: Model, prompt: Prompt) -> Array:
+    """Logits behind the last token, in float64."""
+    sizes = model.sizes
+    x = prompt.embeddings.astype(np.float64)
+    length = len(x)
+    turn = angles(sizes, prompt.positions)
+    cos, sin = np.cos(turn), np.sin(turn)
     future = np.triu(np.full((length, length), -np.inf), k=1)
-    for layer in model.layers:
+    for i, layer in enumerate(model.layers):
         normed = rms_norm(x, layer.norm)
         query, key, value = (
             (normed @ weight).reshape(length, -1, sizes.head_dim).swapaxes(0, 1)
@@ -129,8 +189,18 @@ def last_logits(model: Model, embeddings: Array) -> Array:
         x = x + (weights @ value).swapaxes(0, 1).reshape(length, -1) @ layer.output
         normed = rms_norm(x, layer.mlp_norm)
         x = x + (silu(normed @ layer.gate) * (normed @ layer.up)) @ layer.down
+        if i < len(prompt.features):
+            x = x + prompt.features[i]
     logits: Array = model.head.astype(np.float64) @ rms_norm(x[-1], model.norm)
     return logits
+
+
+def penalised(logits: Array, tokens: Sequence[int], penalty: float) -> Array:
+    """Logits after the repetition penalty: each token of the prompt and of the answer so far, once."""
+    seen = sorted({token for token in tokens if token >= 0})
+    result: Array = logits.copy()
+    result[seen] = np.where(logits[seen] < 0, logits[seen] * penalty, logits[seen] / penalty)
+    return result
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,58 +219,78 @@ class Step:
     """Distance of the two largest logits that were compared; infinite where there was no choice."""
 
 
-Form = Sequence[Sequence[int]]
-"""For each token of an answer what it may be; one possibility means that it is forced."""
-
-
-def decode_constrained(model: Model, prompt: Array, form: Form) -> list[Step]:
+def decode_constrained(
+    model: Model, prompt: Prompt, form: Form, *, penalty: float = 1.0, penalise_numbers: bool = False
+) -> list[Step]:
     """The most probable allowed token at each place of the form."""
     steps: list[Step] = []
-    for alphabet in form:
-        if len(alphabet) == 1:
-            step = Step(alphabet[0], 1.0, 1.0, 0.0, 0.0, np.inf)
+    while (place := form([step.token for step in steps])) is not None:
+        if len(place.allowed) == 1:
+            step = Step(place.allowed[0], 1.0, 1.0, 0.0, 0.0, np.inf)
         else:
-            step = _choose(last_logits(model, prompt), alphabet, alphabet)
+            logits = last_logits(model, prompt)
+            if penalise_numbers or not place.numbers:
+                logits = penalised(logits, prompt.tokens, penalty)
+            step = _choose(logits, place.allowed, place.allowed)
         steps.append(step)
-        prompt = np.concatenate([prompt, model.embeddings[[step.token]]])
+        prompt = prompt.followed_by(step.token, model.embeddings[step.token])
     return steps
 
 
 def decode_greedy(
-    model: Model, prompt: Array, form: Form, digits: Sequence[int], end: int, max_tokens: int
+    model: Model,
+    prompt: Prompt,
+    form: Form,
+    numbers: Sequence[int],
+    end: int,
+    max_tokens: int,
+    *,
+    penalty: float = 1.0,
 ) -> tuple[list[Step], bool]:
     """The most probable of all tokens until `end`, and whether the answer is one of the form.
 
-    Shares and moments are those of the place's alphabet, of the digits where the answer has left the form.
+    Shares and moments are those of the tokens that the place allows, of the numbers where the answer leaves
+    the form or has left it.
     """
     steps: list[Step] = []
     in_form = True
     while len(steps) < max_tokens and (not steps or steps[-1].token != end):
-        place = len(steps)
-        alphabet = form[place] if in_form and place < len(form) else digits
-        step = _choose(last_logits(model, prompt), range(model.sizes.vocabulary), alphabet)
+        place = form([step.token for step in steps]) if in_form else None
+        logits = penalised(last_logits(model, prompt), prompt.tokens, penalty)
+        token = int(np.argmax(logits))
+        fits = place is not None and token in place.allowed
+        measured = place.allowed if place is not None and fits else numbers
+        step = _choose(logits, range(model.sizes.vocabulary), measured)
         steps.append(step)
-        if place < len(form):
-            in_form = in_form and step.token in form[place]
-        else:
-            in_form = in_form and step.token == end
-        prompt = np.concatenate([prompt, model.embeddings[[step.token]]])
-    return steps, in_form and len(steps) >= len(form)
+        in_form = in_form and (fits or (place is None and token == end))
+        prompt = prompt.followed_by(step.token, model.embeddings[step.token])
+    tokens = [step.token for step in steps]
+    if not in_form:
+        return steps, False
+    whole = form(tokens) is None or (tokens[-1] == end and form(tokens[:-1]) is None)
+    return steps, whole
 
 
-def greedy_passes(tokens: Sequence[int], form: Form, max_tokens: int) -> int:
+def greedy_passes(tokens: Sequence[int], form: Form, end: int, max_tokens: int) -> int:
     """How often a decoder that drafts forced tokens has to run behind the prefix for this answer.
 
     A run gives the token behind what it was fed, and with each drafted token that turns out right one more.
     """
+
+    def drafted(known: int) -> int | None:
+        for count in range(known):
+            place = form(tokens[:count])
+            if place is None or tokens[count] not in place.allowed:
+                return None
+        place = form(tokens[:known])
+        forced = place is not None and len(place.allowed) == 1 and known + 1 < max_tokens
+        return place.allowed[0] if place is not None and forced else None
+
     passes = known = 0
     while known < len(tokens):
         passes += 1
-        on_form = all(place < len(form) and tokens[place] in form[place] for place in range(known))
-        drafts = on_form
-        while drafts and known + 1 < min(len(form) + 1, max_tokens) and len(form[known]) == 1:
-            drafts = tokens[known] == form[known][0]
-            if not drafts:
+        while known < len(tokens) and (draft := drafted(known)) not in (None, end):
+            if tokens[known] != draft:
                 break
             known += 1
         known += 1

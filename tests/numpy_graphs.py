@@ -31,6 +31,8 @@ class NumpyGraphs(Graphs):
         self._bound: list[tuple[str, dict[str, Array], dict[str, Array]]] = []
         self.runs: list[str] = []
         """Names of the graphs, in the order they were run."""
+        self.suffixes: list[int] = []
+        """Slots of a suffix in the decoder's passes, where they changed."""
 
     def bind(self, graph: str, inputs: list[TensorView], outputs: list[TensorView]) -> int:
         for view in (*inputs, *outputs):
@@ -66,6 +68,11 @@ class NumpyGraphs(Graphs):
             "bias": ((rows, width, prefix + suffix + width), np.float32),
             "logit_positions": ((rows, inputs["logit_positions"].shape[1]), np.int64),
         }
+        # Only the pass that writes the prefix has an image.
+        features = width if prefix == 0 else 1
+        for i in range(sizes.deepstack):
+            expected[f"deepstack.{i}"] = (1, features, sizes.hidden), activations
+            assert prefix == 0 or not inputs[f"deepstack.{i}"].any()
         given: dict[str, tuple[tuple[int, ...], Any]] = {
             "hidden": ((*inputs["logit_positions"].shape, hidden), activations)
         }
@@ -83,6 +90,8 @@ class NumpyGraphs(Graphs):
                 expected[f"prefix_{kind}.{i}"] = shapes[0], activations
                 expected[f"suffix_{kind}.{i}"] = shapes[1], activations
                 given[f"{kind}.{i}"] = (sizes.kv_heads, rows, width, sizes.head_dim), activations
+        if self.suffixes[-1:] != [suffix]:
+            self.suffixes.append(suffix)
         assert {name: (a.shape, a.dtype) for name, a in inputs.items()} == expected
         assert {name: (a.shape, a.dtype) for name, a in outputs.items()} == given
         assert np.isin(inputs["bias"], (0, -30000)).all()
@@ -98,6 +107,8 @@ class NumpyGraphs(Graphs):
             x = x + attended
             normed = rms_norm(x, layer.mlp_norm)
             x = x + (silu(normed @ layer.gate) * (normed @ layer.up)) @ layer.down
+            if i < sizes.deepstack:
+                x = x + inputs[f"deepstack.{i}"].astype(np.float32)
         wanted = np.take_along_axis(x, inputs["logit_positions"][:, :, None], axis=1)
         outputs["hidden"][...] = rms_norm(wanted, self._model.norm)
 

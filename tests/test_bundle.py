@@ -155,7 +155,7 @@ def test_newer_format(make_bundle: MakeBundle) -> None:
         m.clear()
         m.update(format_version=FORMAT_VERSION + 1, created_by="edgepose 9.1", unknown_part={})
 
-    with pytest.raises(BundleError, match="got version 2, made by 'edgepose 9.1'; upgrade edgepose"):
+    with pytest.raises(BundleError, match="got version 3, made by 'edgepose 9.1'; upgrade edgepose"):
         Bundle.open(make_bundle(newer))
 
 
@@ -189,12 +189,12 @@ def _drop(path: str) -> Change:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_set("format_version", 0), "format_version: expected 1 to 1; got 0"),
+        (_set("format_version", 0), "format_version: expected 1 to 2; got 0"),
         (_set("format_version", "1"), "format_version: expected a whole number; got '1'"),
         (_set("format_version", True), "format_version: expected a whole number; got True"),
         (_set("format_version", None), "format_version: expected a whole number; got None"),
         (_drop("format_version"), "format_version: missing"),
-        (_set("family", "taihri"), "family: expected one of posellm, locllm; got 'taihri'"),
+        (_set("family", "mimic"), "family: expected one of posellm, locllm, taihri; got 'mimic'"),
         (_set("family", 7), "family: expected text; got 7"),
         (_set("surprise", 1), "surprise: unexpected field"),
         (_set("decoder/surprise", 1), "decoder.surprise: unexpected field"),
@@ -223,7 +223,9 @@ def _drop(path: str) -> Change:
         (_set("prompt/prefix/2", {"image": 5}), "prompt.prefix: expected one image of 4 positions; got [5]"),
         (_set("prompt/suffix", "Where?"), "prompt.suffix: expected placeholders"),
         (_set("prompt/suffix", "{name} {__class__}"), "prompt.suffix: expected placeholders"),
-        (_set("codec/kind", "bin"), "codec.kind: expected one of 'digit'; got 'bin'"),
+        (_set("codec/kind", "hex"), "codec.kind: expected one of 'digit', 'bin'; got 'hex'"),
+        (_drop("codec/kind"), "codec.kind: missing"),
+        (_set("codec", 3), "codec: expected an object; got 3"),
         (_set("codec/digits", list(range(9))), "codec.digits: expected 10 different ids"),
         (_set("codec/digits", [10] * 10), "codec.digits: expected 10 different ids"),
         (_set("codec/zero", 11), "codec.zero: expected the id of the digit 0; got 11"),
@@ -241,7 +243,10 @@ def _drop(path: str) -> Change:
         (_set("answer_head", []), "answer_head: expected ascending token ids, at least one"),
         (_set("answer_head", [*range(10, 20), 19]), "answer_head: expected ascending token ids"),
         (_set("answer_head", [*range(10, 20), 40]), "answer_head: expected token ids in [0, 40); got [40]"),
-        (_set("answer_head", [*range(11, 20)]), "all ids of codec.digits in it; got 'missing [10]'"),
+        (
+            _set("answer_head", [*range(11, 20)]),
+            "all ids in it that the codec lets a model choose; got 'missing [10]'",
+        ),
         (_set("keypoints/default", "hands21"), "keypoints.default: expected one of coco17, mpii16, h36m17"),
         (_drop("keypoints/texts/nose"), "keypoints.texts: expected a text for each keypoint of coco17"),
         (_set("keypoints/texts/na\nme", {"description": "x"}), "expected a usable name"),

@@ -40,15 +40,44 @@ class FakeLocalizer:
     made: dict[str, Any]
     asked: dict[str, Any]
 
-    def __init__(self, bundle: str, *, threads: int | None, decode: str, progress: Progress) -> None:
+    bundle = types.SimpleNamespace(manifest=types.SimpleNamespace(crop=object()))
+
+    def __init__(
+        self, bundle: str, *, threads: int | None, decode: str, max_tokens: int | None, progress: Progress
+    ) -> None:
         progress("load vision_encoder", 0, 4)
         if bundle == "broken":
             raise BundleError("[bundle broken] expected a bundle; got none; make one")
-        type(self).made = {"bundle": bundle, "threads": threads, "decode": decode}
+        type(self).made = {"bundle": bundle, "threads": threads, "decode": decode, "max_tokens": max_tokens}
 
-    def locate(self, image: Any, *, boxes: Any, keypoints: Any, progress: Progress) -> Localization:
+    def ask(self, image: Any, command: str, *, camera: Any, progress: Progress) -> Localization:
+        progress("ask", 1, 8)
+        type(self).asked = {"image": image, "command": command, "camera": camera}
+        wrist = Keypoint(
+            "right_wrist",
+            np.array([80.0, 50.0]),
+            0.25,
+            std=np.ones(2),
+            xyz=np.array([0.1, -0.2, 1.5]),
+            xyz_std=np.array([0.01, 0.02, 0.03]),
+            reprojection_error=2.5,
+        )
+        far = dataclasses.replace(wrist, name="left_wrist", xyz=np.array([0.1, -0.2, 4.0]), valid=False)
+        silent = Keypoint("head", np.full(2, np.nan), np.nan, valid=False, metric=True)
+        pose = Pose(
+            (1.0, 2.0, 3.0, 4.0),
+            (wrist, far, silent),
+            prompt_ids=(7, 8),
+            token_ids=(9,),
+            text="<1><2>",
+        )
+        return Localization([pose], passes=Passes(1, 1, 1, 18))
+
+    def locate(
+        self, image: Any, *, boxes: Any, keypoints: Any, camera: Any, progress: Progress
+    ) -> Localization:
         progress("locate", 1, 8)
-        type(self).asked = {"image": image, "boxes": boxes, "keypoints": keypoints}
+        type(self).asked = {"image": image, "boxes": boxes, "keypoints": keypoints, "camera": camera}
         texts = resolve_keypoints(keypoints, texts=DEFAULT_TEXTS, default="coco17")
         poses = []
         for box in boxes:
@@ -75,7 +104,7 @@ def picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_help_and_version() -> None:
     assert "Commands:" in run("--help").output
     assert f"version {edgepose.__version__}" in run("--version").output
-    for command in ("locate", "info", "verify", "export"):
+    for command in ("locate", "ask", "info", "verify", "export"):
         result = run(command, "-h")
         assert result.exit_code == 0 and "Usage:" in result.output
 
@@ -90,8 +119,9 @@ def test_locate_prints_a_table(picture: Path) -> None:
     assert lines[19].startswith("person 2  box (-5, 0, 50.5, 60)")
     assert lines[-2] == "passes  vision 1  prefix 1  suffix 1  decode 5"
     assert lines[-1] == "time    12.0 ms"
-    assert FakeLocalizer.made == {"bundle": "b", "threads": None, "decode": "constrained"}
-    assert FakeLocalizer.asked["keypoints"] is None
+    made = {"bundle": "b", "threads": None, "decode": "constrained", "max_tokens": None}
+    assert FakeLocalizer.made == made
+    assert FakeLocalizer.asked["keypoints"] is None and FakeLocalizer.asked["camera"] is None
 
 
 def test_locate_shows_depths_where_there_are_any(picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,10 +143,57 @@ def test_locate_shows_depths_where_there_are_any(picture: Path, monkeypatch: pyt
 
 
 def test_locate_without_box_takes_the_whole_image(picture: Path) -> None:
-    assert run("locate", picture, "--bundle", "b", "--decode", "exact", "--threads", "2").exit_code == 0
+    options = ("--decode", "exact", "--threads", "2", "--max-tokens", "40")
+    assert run("locate", picture, "--bundle", "b", *options).exit_code == 0
     assert FakeLocalizer.asked["boxes"] == [(0.0, 0.0, 160, 100)]
     assert FakeLocalizer.asked["image"].shape == (100, 160, 3)
-    assert FakeLocalizer.made == {"bundle": "b", "threads": 2, "decode": "exact"}
+    assert FakeLocalizer.made == {"bundle": "b", "threads": 2, "decode": "exact", "max_tokens": 40}
+
+
+def test_a_bundle_of_whole_frames_gets_no_box(picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = types.SimpleNamespace(manifest=types.SimpleNamespace(crop=None))
+    given: dict[str, Any] = {}
+
+    def locate(_: Any, image: Any, **options: Any) -> Localization:
+        given.update(options)
+        return Localization()
+
+    monkeypatch.setattr(FakeLocalizer, "bundle", frames)
+    monkeypatch.setattr(FakeLocalizer, "locate", locate)
+    result = run("locate", picture, "--bundle", "b", "--fx", "150", "--cx", "70")
+    assert result.exit_code == 0, result.output
+    assert given["boxes"] is None
+    camera = given["camera"]
+    assert (camera.fx, camera.fy, camera.cx, camera.cy, camera.size) == (150, 150, 70, 50, (160, 100))
+
+
+def test_ask_prints_places_in_metres(picture: Path, tmp_path: Path) -> None:
+    calibration = tmp_path / "camera.yaml"
+    calibration.write_text(
+        "%YAML:1.0\n---\nimage_width: 160\nimage_height: 100\ncamera_matrix: !!opencv-matrix\n   rows: 3\n"
+        "   cols: 3\n   dt: d\n   data: [ 150., 0., 80., 0., 151., 50., 0., 0., 1. ]\n"
+    )
+    result = run("ask", picture, "Shake my hand", "--bundle", "b", "--camera", calibration)
+    assert result.exit_code == 0, result.output
+    assert FakeLocalizer.asked["command"] == "Shake my hand"
+    assert (FakeLocalizer.asked["camera"].fx, FakeLocalizer.asked["camera"].fy) == (150, 151)
+    lines = result.output.splitlines()
+    assert lines[1].split("confidence")[0].split()[-5:] == ["Y", "+-", "Z", "2D-3D", "px"]
+    assert lines[2].split()[1:] == [
+        *("80.0", "50.0", "1.0", "1.0", "0.100", "-0.200", "1.500"),
+        *("0.010", "0.020", "0.030", "2.5", "0.250"),
+    ]
+    assert len(lines[1]) == len(lines[2])
+    assert lines[3].endswith("0.250  at the limit of what can be said")
+    assert lines[4].split() == ["head", "not", "answered"]
+    traced = json.loads(
+        run("ask", picture, "x", "--bundle", "b", "--fx", "9e1", "--trace", "--json", "-").stdout
+    )
+    (pose,) = traced["poses"]
+    assert (pose["prompt_ids"], pose["token_ids"], pose["text"]) == ([7, 8], [9], "<1><2>")
+    assert pose["keypoints"][0]["xyz"] == [0.1, -0.2, 1.5]
+    assert pose["keypoints"][0]["xyz_std"] == [0.01, 0.02, 0.03]
+    assert pose["keypoints"][2]["xyz"] == [None, None, None]
 
 
 def test_locate_json_on_stdout_is_nothing_but_json(picture: Path) -> None:
@@ -180,6 +257,14 @@ def test_locate_selects_keypoints(picture: Path, options: list[str], names: list
         (["--draw", "no/where.png"], 2, "no directory 'no'"),
         (["--json", "no/where.json"], 2, "no directory 'no'"),
         (["--json", "."], 2, "'.' cannot be written: a directory"),
+        (["--fy", "100"], 2, "missing beside --fy"),
+        (["--fx", "0"], 1, "expected fx above 0, in pixels; got 0"),
+        (["--fx", "-3"], 1, "expected fx above 0, in pixels; got -3"),
+        (["--fx", "nan"], 1, "nan"),
+        (["--fx", "4"], 1, "not millimetres"),
+        (["--camera", "k.yaml", "--fx", "100"], 2, "--fx given as well"),
+        (["--camera", "k.yaml"], 1, "k.yaml"),
+        (["--max-tokens", "0"], 2, "0 is not in the range"),
         (["--keypoints", "tail"], 1, "error: [keypoints] expected a known keypoint"),
         (["--keypoints", ""], 1, "got ''"),
     ],
@@ -207,10 +292,10 @@ def test_info(make_bundle: Callable[..., Path]) -> None:
         "locllm",
         "version 1, made by edgepose 0.1.0",
         "int4: weights int4",
-        "28 x 28 px",
+        "square crop of 28 px",
         "2 layers of 8, 4 heads (2 for keys and values)",
-        "24 known, default coco17",
-        "keypoint, 2-D answers of 13 tokens",
+        "default coco17, 24 known",
+        "prompt keypoint, 2-D answers of 13 tokens",
         "from seed",
         "parity vision_encoder  max_error 1e-05",
         "llm_decoder.onnx.data",
@@ -274,29 +359,34 @@ def test_verify(make_bundle: Callable[..., Path], monkeypatch: pytest.MonkeyPatc
     assert json.loads(machine.stdout) == {"passed": error <= 1e-3} and machine.exit_code == int(error > 1e-3)
 
 
-def test_export_passes_its_options_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_export_passes_its_options_on(
+    make_bundle: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls: list[dict[str, Any]] = []
     module = types.ModuleType("edgepose.export")
     module.export_bundle = lambda **options: calls.append(options)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "edgepose.export", module)
-    needed = ("--family", "locllm", "--checkpoint", "c", "--out", "o")
+    bundle = make_bundle()
+    needed = ("--family", "locllm", "--checkpoint", "c", "--out", bundle)
     more = ("--precision", "int4-fp16", "--keypoint-texts", "t.json", "--prompt-format", "simple", "--force")
     result = run("export", *needed, *more, "--answer", "3d")
-    assert result.exit_code == 0 and result.output == "wrote o\n"
+    assert result.exit_code == 0 and result.output == f"wrote {bundle}\n"
     (options,) = calls
     assert callable(options.pop("progress"))
     assert options == {
         "family": "locllm",
         "checkpoint": "c",
-        "out": "o",
+        "out": str(bundle),
         "precision": "int4-fp16",
         "keypoint_texts": "t.json",
         "prompt_format": "simple",
         "answer": "3d",
+        "crop": None,
+        "answer_layout": None,
         "force": True,
     }
     assert run("export", "--family", "gpt", "--checkpoint", "c", "--out", "o").exit_code == 2
-    assert run("export", *needed).exit_code == 0 and calls[1]["answer"] == "2d"
+    assert run("export", *needed).exit_code == 0 and calls[1]["answer"] is None
     assert run("export", *needed, "--answer", "4d").exit_code == 2
 
 

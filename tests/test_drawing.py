@@ -117,6 +117,49 @@ def test_points_far_away_do_not_overflow(far: float) -> None:
     assert drawn.shape == (400, 400, 3)
 
 
+def metric_pose(places: dict[str, tuple[float, float, float]]) -> Pose:
+    """Points at u, v, seen at distance z."""
+    return Pose(
+        (math.nan,) * 4,
+        tuple(
+            Keypoint(n, np.array([u, v]), 0.9, xyz=np.array([0.0, 0.0, z])) for n, (u, v, z) in places.items()
+        ),
+    )
+
+
+def test_the_skeleton_of_smpl_is_drawn() -> None:
+    pose = metric_pose({"left_shoulder": (100, 100, 1), "left_elbow": (200, 100, 1), "head": (300, 300, 1)})
+    drawn = draw_poses(blank(), [pose])
+    assert tuple(drawn[100, 150]) == tuple(drawn[100, 200]) == ORANGE and tuple(drawn[300, 300]) == GREEN
+    assert (drawn[0] == 128).all() and (drawn[:, 0] == 128).all()  # no box where there is none
+
+
+def test_nearer_joints_are_larger_and_in_front() -> None:
+    def width(z: float) -> int:
+        pose = metric_pose({"head": (100, 100, z), "neck": (300, 200, 1), "pelvis": (300, 300, 1)})
+        return int((draw_poses(blank(), [pose], labels=False)[100] != 128).any(axis=-1).sum())
+
+    assert width(0.5) > width(1) > width(2)
+    assert width(0.1) == width(0.01)  # within bounds
+    for left, right, color in ((0.5, 2, ORANGE), (2, 0.5, BLUE)):
+        pose = metric_pose({"left_wrist": (200, 200, left), "right_wrist": (200, 200, right)})
+        assert tuple(draw_poses(blank(), [pose], labels=False)[200, 200]) == color
+
+
+def test_answers_at_the_end_of_what_bins_can_say_are_hollow() -> None:
+    point = Keypoint("left_wrist", np.array([200.0, 200.0]), 0.9, xyz=np.array([0.0, 0.0, 4.0]), valid=False)
+    drawn = draw_poses(blank(), [Pose((math.nan,) * 4, (point,))], labels=False, scale=4)
+    assert tuple(drawn[802, 802]) == (20, 22, 28) and tuple(drawn[802, 802 + 11]) == ORANGE
+
+
+def test_labels_say_how_far() -> None:
+    near, far = (metric_pose({"left_hand": (200, 200, z)}) for z in (0.5, 1.5))
+    flat = Pose(near.box, pose_of({"left_hand": (200.0, 200.0)}).keypoints)
+    counts = [int((draw_poses(blank(), [p], labels=True) != 128).any(axis=-1)[150:250, 210:].sum())
+              for p in (near, far, flat)]  # fmt: skip
+    assert counts[0] == counts[1] > 1.3 * counts[2]
+
+
 def test_results_draw_themselves() -> None:
     poses = [pose_of(ARM), pose_of({"nose": (50.0, 60.0)})]
     image = blank()

@@ -12,15 +12,17 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from edgepose._core import BinCodec, Choice
+from edgepose.camera import Camera
 from edgepose.errors import InvalidInputError
-from edgepose.frame import LONGEST_SCALED_SIDE, FocalFrame, smart_resize
+from edgepose.frame import LONGEST_SCALED_SIDE, FocalFrame
 
 MIN_PIXELS, MAX_PIXELS = 12_544, 2_007_040
+RANGES = ((-2.5, 2.5), (-2.5, 2.5), (0.0, 4.0))  # metres of X, Y, Z
 
 
 @pytest.fixture(scope="module")
@@ -100,78 +102,6 @@ def test_conformance_vector_9() -> None:
     assert [codec.encode(value) for codec, value in zip(codecs, uv, strict=True)] == [261, 630]
 
 
-def test_conformance_vector_10() -> None:
-    assert smart_resize(1400, 1400, 32, MIN_PIXELS, MAX_PIXELS) == (1408, 1408)
-    assert smart_resize(1400, 1400, 28, MIN_PIXELS, MAX_PIXELS) == (1400, 1400)
-
-
-def test_conformance_vector_11() -> None:
-    assert smart_resize(1125, 2000, 32, MIN_PIXELS, MAX_PIXELS) == (1056, 1888)
-
-
-# smart_resize.
-
-
-def test_halves_go_to_the_even_multiple() -> None:
-    assert smart_resize(48, 80, 32, 1, MAX_PIXELS) == (64, 64)
-    assert smart_resize(112, 144, 32, 1, MAX_PIXELS) == (128, 128)
-
-
-def test_few_pixels_become_enough() -> None:
-    assert smart_resize(1, 1, 32, MIN_PIXELS, MAX_PIXELS) == (128, 128)
-    assert smart_resize(15, 2000, 32, MIN_PIXELS, MAX_PIXELS) == (32, 1312)
-
-
-def test_a_side_is_never_rounded_to_nothing() -> None:
-    assert smart_resize(100, 20_000, 32, 1, 10_000) == (32, 1408)
-
-
-@given(
-    st.integers(1, 5000),
-    st.integers(1, 5000),
-    st.sampled_from([1, 14, 28, 32, 56]),
-    st.integers(1, 3_000_000),
-    st.integers(1, 3_000_000),
-)
-@example(1400, 1400, 32, MIN_PIXELS, MAX_PIXELS)
-@example(48, 80, 32, 1, MAX_PIXELS)
-@example(25, 5000, 32, MIN_PIXELS, MAX_PIXELS)
-def test_smart_resize_is_that_of_transformers(
-    image_processing: types.ModuleType, height: int, width: int, factor: int, low: int, high: int
-) -> None:
-    low, high = min(low, high), max(low, high)
-    try:
-        expected = image_processing.smart_resize(height, width, factor, low, high)
-    except ValueError:
-        with pytest.raises(InvalidInputError, match=f"differ at most 200 times; got {width}x{height} px"):
-            smart_resize(height, width, factor, low, high)
-    else:
-        assert smart_resize(height, width, factor, low, high) == expected
-
-
-@pytest.mark.parametrize("size", [(1, 200), (200, 1), (7, 1400)])
-def test_200_times_as_long_is_not_too_long(size: tuple[int, int]) -> None:
-    assert min(smart_resize(*size, 32, MIN_PIXELS, MAX_PIXELS)) == 32
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((1, 201, 32, 1, 100), "at most 200 times; got 201x1 px"),
-        ((2010, 10, 32, 1, 100), "at most 200 times; got 10x2010 px"),
-        ((0, 10, 32, 1, 100), "at least 1x1 px; got 10x0 px"),
-        ((10, 0, 32, 1, 100), "at least 1x1 px; got 0x10 px"),
-        ((10, -3, 32, 1, 100), "at least 1x1 px; got -3x10 px"),
-        ((10, 10, 0, 1, 100), "got factor 0"),
-        ((10, 10, 32, 0, 100), "got factor 32, min_pixels 0"),
-        ((10, 10, 32, 101, 100), "min_pixels 101, max_pixels 100"),
-    ],
-)
-def test_unusable_sizes(arguments: tuple[int, int, int, int, int], message: str) -> None:
-    with pytest.raises(InvalidInputError, match=message):
-        smart_resize(*arguments)
-
-
 # Arguments of a frame.
 
 
@@ -198,6 +128,13 @@ def test_unusable_sizes(arguments: tuple[int, int, int, int, int], message: str)
         (dict(image_size=(640.0, 480.0)), r"two whole numbers; got \(640.0, 480.0\)"),
         (dict(image_size=640), "two whole numbers; got 640"),
         (dict(image_size=None), "two whole numbers; got None"),
+        (dict(focal=(600,)), r"one focal length or \(fx, fy\); got \(600,\)"),
+        (dict(focal=(600, 600, 1)), r"one focal length or \(fx, fy\); got \(600, 600, 1\)"),
+        (dict(focal=(600, -1)), "focal length above 0, in pixels; got -1.0"),
+        (dict(focal=(4.2, 600)), r"sides from 32 to 8192 px; got 4.2x600 px, .* by 238.095x1.66667; "),
+        (dict(principal_point=320), r"two finite numbers; got 320; pass pixels"),
+        (dict(principal_point=(320, math.nan)), r"two finite numbers; got \(320, nan\)"),
+        (dict(principal_point=(1, 2, 3)), r"two finite numbers; got \(1, 2, 3\)"),
         (dict(crop=0), "a crop of at least 32 px, one image token; got 0"),
         (dict(crop=-1400), "a crop of at least 32 px, one image token; got -1400"),
         (dict(factor=0), "got factor 0"),
@@ -367,3 +304,108 @@ def test_apply_takes_views_and_leaves_them_alone() -> None:
 def test_unusable_images(image: Any, message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
         FocalFrame((640, 480), 600).apply(image)
+
+
+# Coordinates of the camera.
+
+
+def test_without_a_principal_point_nothing_moves() -> None:
+    frame = FocalFrame((1405, 1402), 800, crop=1400)
+    assert frame.principal_offset == (0.0, 0.0)
+    xyz = np.array([[0.1, -0.2, 1.5], [math.nan] * 3])
+    np.testing.assert_array_equal(frame.to_camera(xyz), xyz)
+    np.testing.assert_array_equal(frame.to_model(xyz), xyz)
+
+
+def test_the_middle_as_principal_point_is_none_but_for_whole_pixels() -> None:
+    """Which `scaled_size` and `crop_offset` drop: less than a pixel of 1000 each."""
+    frame = FocalFrame((1408, 1408), 600, (704, 704), crop=1400)
+    assert frame.principal_offset == pytest.approx((1 / 3, 1 / 3))
+    assert FocalFrame((1408, 1408), 1000, (704, 704)).principal_offset == (0.0, 0.0)
+
+
+def test_one_number_of_pixels_off_shears_by_a_thousandth() -> None:
+    frame = FocalFrame((1000, 800), 1000, (510, 380))
+    assert frame.principal_offset == (10, -20)
+    moved = frame.to_camera([0.5, 0.25, 2.0])
+    np.testing.assert_allclose(moved, [0.5 - 2 * 0.010, 0.25 + 2 * 0.020, 2.0], rtol=1e-15)
+    np.testing.assert_allclose(frame.to_model(moved), [0.5, 0.25, 2.0], rtol=1e-15)
+    with pytest.raises(InvalidInputError, match=r"shape \(..., 3\); got \(2,\)"):
+        frame.to_camera([0.5, 0.25])
+
+
+def test_pixels_that_are_not_square() -> None:
+    frame = FocalFrame((640, 480), (500, 400), (300, 250))
+    assert frame.scales == (2.0, 2.5) and frame.scale == pytest.approx(math.sqrt(5))
+    assert frame.scaled_size == (1280, 1200)
+    assert frame.to_image([200.0, 250.0]).tolist() == [100.0, 100.0]
+    assert frame.to_frame([100.0, 100.0]).tolist() == [200.0, 250.0]
+    assert frame.principal_offset == (600 - 640, 625 - 600)
+    assert FocalFrame((640, 480), (600, 600)) == FocalFrame((640, 480), 600)
+    image = noise(640, 480)
+    scaled = PIL.Image.fromarray(image).resize((1280, 1200), PIL.Image.Resampling.LANCZOS)
+    expected = scaled.resize(frame.model_size, PIL.Image.Resampling.BICUBIC)
+    assert np.array_equal(frame.apply(image), np.asarray(expected))
+
+
+@st.composite
+def views(draw: st.DrawFn) -> tuple[Camera, FocalFrame]:
+    """A camera whose principal point is anywhere in its image, or a cut-out of one, and its frame."""
+    width, height = draw(st.integers(400, 2000)), draw(st.integers(400, 2000))
+    fx = draw(st.floats(500, 1500))
+    camera = Camera(
+        fx=fx,
+        fy=fx * draw(st.floats(0.8, 1.25)),
+        cx=draw(st.floats(0.2, 0.8)) * width,
+        cy=draw(st.floats(0.2, 0.8)) * height,
+        width=width,
+        height=height,
+    )
+    if draw(st.booleans()):
+        left, top = draw(st.integers(0, width // 2)), draw(st.integers(0, height // 2))
+        camera = camera.crop(left, top, width - left, height - draw(st.integers(0, 50)) - top)
+    return camera, FocalFrame(
+        camera.size,
+        (camera.fx, camera.fy),
+        (camera.cx, camera.cy),
+        crop=draw(st.sampled_from([None, 1400, 700])),
+    )
+
+
+@given(views(), st.integers(0, 2**32 - 1))
+def test_answers_of_an_ideal_model_are_the_points_of_the_camera(
+    view: tuple[Camera, FocalFrame], seed: int
+) -> None:
+    """Points are seen by the real camera; the model answers as if the principal point were in the middle."""
+    camera, frame = view
+    width, height = frame.crop_size
+    rng = np.random.default_rng(seed)
+    uv = rng.uniform(0, (width, height), (50, 2))  # in the frame: what the model sees
+    z = rng.uniform(0.2, 4.0, 50)
+    xy = frame.to_image(uv)
+    truth = np.column_stack([(xy - (camera.cx, camera.cy)) / (camera.fx, camera.fy) * z[:, None], z])
+    np.testing.assert_allclose(camera.project(truth), xy, atol=1e-9)
+    answer = np.column_stack([z[:, None] * (uv - (width / 2, height / 2)) / 1000, z])
+    np.testing.assert_allclose(frame.to_model(truth), answer, atol=1e-12)
+
+    codecs = [BinCodec(low=low, high=high, tokens=range(1000)) for low, high in RANGES]
+    said = (np.abs(answer[:, :2]) <= 2.5).all(axis=1)  # what bins can say
+    read = np.array([[c.decode(c.encode(v)) for c, v in zip(codecs, p, strict=True)] for p in answer[said]])
+    found = frame.to_camera(read.reshape(-1, 3))
+    error = np.abs(found - truth[said])
+    slope = np.abs(frame.principal_offset) / 1000
+    half = np.array([(high - low) / 999 / 2 for low, high in RANGES])
+    assert (error[:, 2] <= half[2] + 1e-9).all()
+    # Half a bin of its own and what half a bin of Z contributes through the shear.
+    assert (error[:, :2] <= half[:2] + slope * half[2] + 1e-9).all()
+    # In the image that is half a bin at its depth, and Z's half bin along the ray from the frame's middle.
+    off = np.abs(camera.project(found) - xy[said])
+    depth = np.maximum(found[:, 2:], 1e-9)
+    along = np.abs(uv[said] - (width / 2, height / 2)) / 1000 * half[2]
+    bound = (half[:2] + along) / depth * (camera.fx, camera.fy)
+    assert (off <= bound + 1e-6).all()
+    # The 2-D bins alone are within half a bin of the frame.
+    steps = np.array([width, height]) / 999 / 2 / np.array(frame.scales)
+    planar = [BinCodec(low=0, high=extent, tokens=range(1000)) for extent in (width, height)]
+    seen = np.array([[c.decode(c.encode(v)) for c, v in zip(planar, p, strict=True)] for p in uv])
+    assert (np.abs(frame.to_image(seen) - xy) <= steps + 1e-9).all()

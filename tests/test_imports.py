@@ -61,7 +61,7 @@ def test_import_is_light() -> None:
     assert len(modules) < MOST_MODULES
 
 
-@pytest.mark.parametrize("command", [[], ["export"], ["locate"], ["info"], ["verify"]], ids=" ".join)
+@pytest.mark.parametrize("command", [[], ["export"], ["locate"], ["ask"], ["info"], ["verify"]], ids=" ".join)
 def test_help_is_light(command: list[str]) -> None:
     modules, printed = run(HELP.format(arguments=[*command, "--help"]))
     assert "Usage:" in printed

@@ -16,6 +16,7 @@ from edgepose.keypoints import (
     H36M17,
     KEYPOINT_SETS,
     MPII16,
+    SMPL22,
     KeypointSet,
     KeypointText,
     canonical_name,
@@ -39,6 +40,7 @@ def test_sets_have_the_published_sizes_and_ends() -> None:
         ("coco17", 17),
         ("mpii16", 16),
         ("h36m17", 17),
+        ("smpl22", 22),
     ]
     assert COCO17.keypoints[0] == "nose" and COCO17.keypoints[16] == "right ankle"
     assert MPII16.keypoints[6:10] == ("pelvis", "thorax", "neck", "head_top")
@@ -64,7 +66,7 @@ def test_skeletons_are_connected_and_mirror(chosen: KeypointSet) -> None:
 
 def test_every_keypoint_of_every_set_is_described() -> None:
     assert len(DEFAULT_TEXTS) == 24
-    for chosen in KEYPOINT_SETS.values():
+    for chosen in (COCO17, MPII16, H36M17):
         assert set(chosen.keypoints) <= set(DEFAULT_TEXTS)
     described = [text.description for text in DEFAULT_TEXTS.values()]
     asked = [text.question for text in DEFAULT_TEXTS.values()]
@@ -91,6 +93,12 @@ def test_none_set_name_and_set() -> None:
     assert names(None) == names("coco17") == names(COCO17) == list(COCO17.keypoints)
     assert names("mpii16") == list(MPII16.keypoints)
     assert names(KeypointSet("mine", ("left wrist", "nose"))) == ["left wrist", "nose"]
+
+
+def test_joints_without_texts_need_descriptions() -> None:
+    with pytest.raises(InvalidInputError, match="got 'spine1'; .*for a new keypoint say what it is"):
+        resolve("smpl22")
+    assert names(SMPL22.groups["left_arm"]) == ["left shoulder", "left elbow", "left wrist"]
 
 
 def test_names_texts_and_mappings() -> None:
@@ -180,6 +188,8 @@ def test_matching_set() -> None:
     assert matching_set(["left wrist", "nose"]) is COCO17
     assert matching_set(["left wrist", "pelvis"]) is MPII16
     assert matching_set(["left thumb"]) is None
+    assert matching_set(["left_wrist", "left_elbow"]) is SMPL22
+    assert matching_set(SMPL22.keypoints) is SMPL22
 
 
 def test_sides() -> None:

@@ -8,9 +8,15 @@ import dataclasses
 import json
 import math
 import pickle
+from collections.abc import Sequence
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from edgepose.errors import InvalidInputError
 from edgepose.keypoints import COCO17, MPII16
@@ -152,6 +158,118 @@ def test_coco_form_needs_coco_keypoints(pose: Pose) -> None:
         shuffled.to_coco(image_id=1)
     with pytest.raises(InvalidInputError, match='keypoints="coco17"'):
         Pose((0, 0, 1, 1), tuple(keypoint(n) for n in MPII16.keypoints)).to_coco(image_id=1)
+
+
+def place(name: str, xyz: tuple[float, float, float], **fields: Any) -> Keypoint:
+    return Keypoint(name, np.array([1.0, 2.0]), 0.5, xyz=np.array(xyz), **fields)
+
+
+def test_a_place_in_metres_is_part_of_what_has_one(pose: Pose) -> None:
+    assert np.isnan(pose.xyz).all() and pose.xyz.shape == (3, 3) and not pose[0].metric
+    assert {"xyz", "xyz_std", "reprojection_error"}.isdisjoint(pose[0].to_json(trace=True))
+    wrist = place(
+        "left_wrist", (0.1, -0.2, 1.5), xyz_std=np.array([0.01, 0.02, 0.03]), reprojection_error=2.5
+    )
+    assert wrist.metric and dataclasses.replace(wrist, name="x").metric
+    assert pickle.loads(pickle.dumps(wrist)).metric and not pickle.loads(pickle.dumps(pose[0])).metric
+    value = wrist.to_json()
+    assert value["xyz"] == [0.1, -0.2, 1.5] and value["xyz_std"] == [0.01, 0.02, 0.03]
+    assert value["reprojection_error"] == 2.5 and "depth" not in value
+    missing = Keypoint("nose", np.full(2, np.nan), math.nan, valid=False, metric=True)
+    assert missing.to_json()["xyz"] == [None] * 3 and missing.to_json()["reprojection_error"] is None
+    assert "xyz=(0.100, -0.200, 1.500) m, confidence" in repr(wrist) and "not answered" in repr(missing)
+    at_the_end = dataclasses.replace(wrist, valid=False)
+    assert repr(at_the_end).endswith("confidence=0.50, not valid)")
+    both = Pose(pose.box, (wrist, missing))
+    np.testing.assert_array_equal(both.xyz, [[0.1, -0.2, 1.5], [math.nan] * 3])
+    np.testing.assert_array_equal(both.xyz_std, [[0.01, 0.02, 0.03], [math.nan] * 3])
+    with pytest.raises(ValueError, match="read-only"):
+        wrist.xyz[0] = 3
+    for name in ("xyz", "xyz_std", "expected_xyz"):
+        shape: dict[str, Any] = {name: np.zeros(2)}
+        with pytest.raises(InvalidInputError, match=rf"expected {name} of shape \(3,\); got shape \(2,\)"):
+            Keypoint("nose", np.zeros(2), 0.5, **shape)
+
+
+def test_prompts_and_answers_are_traced(pose: Pose) -> None:
+    whole = dataclasses.replace(
+        pose, box_std=(1.0, math.nan, 2.0, 3.0), prompt_ids=(1, 2), token_ids=(3,), text="<261>"
+    )
+    assert whole.to_json()["box_std"] == [1.0, None, 2.0, 3.0] and "text" not in whole.to_json()
+    traced = whole.to_json(trace=True)
+    assert (traced["prompt_ids"], traced["token_ids"], traced["text"]) == ([1, 2], [3], "<261>")
+    point = dataclasses.replace(pose[0], prompt_ids=(7,))
+    assert point.to_json(trace=True)["prompt_ids"] == [7] and "prompt_ids" not in point.to_json()
+    with pytest.raises(InvalidInputError, match=r"box_std of four numbers or none; got \(1.0,\)"):
+        Pose(pose.box, (), box_std=(1.0,))
+
+
+def motion(rotation_vector: Sequence[float], translation: Sequence[float]) -> NDArray[np.float64]:
+    matrix = np.eye(4)
+    matrix[:3, :3] = cv2.Rodrigues(np.array(rotation_vector, dtype=np.float64))[0]
+    matrix[:3, 3] = translation
+    return matrix
+
+
+@given(
+    st.tuples(*[st.floats(-3, 3)] * 3),
+    st.tuples(*[st.floats(-5, 5)] * 3),
+    st.tuples(*[st.floats(-2.5, 2.5)] * 3),
+)
+def test_transform_moves_places_only(
+    rotation: tuple[float, ...], translation: tuple[float, ...], xyz: tuple[float, float, float]
+) -> None:
+    std = np.array([0.01, 0.02, 0.05])
+    before = Pose(
+        (0, 0, 9, 9),
+        (
+            place("left_wrist", xyz, xyz_std=std, expected_xyz=np.array(xyz) + 0.001, std=np.ones(2)),
+            Keypoint("head", np.full(2, np.nan), math.nan, valid=False, metric=True),
+        ),
+    )
+    matrix = motion(rotation, translation)
+    after = before.transform(matrix)
+    moved = cv2.transform(np.array([[xyz, np.add(xyz, 0.001)]]), matrix[:3])[0]
+    np.testing.assert_allclose([after[0].xyz, after[0].expected_xyz], moved, atol=1e-9)
+    covariance = matrix[:3, :3] @ np.diag(std**2) @ matrix[:3, :3].T
+    np.testing.assert_allclose(after[0].xyz_std, np.sqrt(np.diag(covariance)), atol=1e-12)
+    assert np.isnan(after[1].xyz).all() and np.isnan(after[1].xyz_std).all() and after[1].metric
+    np.testing.assert_array_equal(after.xy, before.xy)
+    np.testing.assert_array_equal(after.std, before.std)
+    assert after.box == before.box and after[0].confidence == before[0].confidence
+    np.testing.assert_allclose(after.transform(np.linalg.inv(matrix))[0].xyz, xyz, atol=1e-9)
+
+
+def test_the_spread_turns_with_the_axes() -> None:
+    quarter = motion((0, 0, math.pi / 2), (0, 0, 0))
+    point = place("left_wrist", (1, 0, 0), xyz_std=np.array([0.01, 0.02, 0.03]))
+    turned = Pose((0, 0, 1, 1), (point,)).transform(quarter)[0]
+    np.testing.assert_allclose(turned.xyz, [0, 1, 0], atol=1e-12)
+    np.testing.assert_allclose(turned.xyz_std, [0.02, 0.01, 0.03])
+
+
+@pytest.mark.parametrize(
+    ("matrix", "message"),
+    [
+        (np.eye(3), r"got shape \(3, 3\)"),
+        (None, "rigid motion|4, 4"),
+        ([[1, 2], [3]], r"a \(4, 4\) matrix of numbers"),
+        (np.diag([1, 1, 1, 2]), r"the last row \[0.0, 0.0, 0.0, 2.0\]"),
+        (motion((0, 0, 0), (1, 2, 3)).T, r"last row \[1.0, 2.0, 3.0, 1.0\]; transpose it"),
+        (np.diag([2, 2, 2, 1]), "scales or shears"),
+        (np.diag([1, 1, -1, 1]), "mirrors; make the axes right-handed"),
+        (np.diag([1, 1, math.nan, 1]), "pass finite numbers"),
+    ],
+)
+def test_only_rigid_motions_transform(matrix: Any, message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        Pose((0, 0, 1, 1), (place("head", (0, 0, 1)),)).transform(matrix)
+
+
+def test_pixels_do_not_transform(pose: Pose) -> None:
+    with pytest.raises(InvalidInputError, match="got Pose.2 of 3 keypoints.*in pixels only"):
+        pose.transform(np.eye(4))
+    assert len(Pose((0, 0, 1, 1), ()).transform(np.eye(4))) == 0
 
 
 def test_localization_is_a_list_with_costs(pose: Pose) -> None:

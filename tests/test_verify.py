@@ -58,6 +58,23 @@ def test_passes(exported: Path) -> None:
     assert verify_bundle(Bundle.open(exported)).passed
 
 
+def test_graphs_of_any_architecture_run_by_the_names_of_their_inputs(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from edgepose.export import export_bundle
+    from edgepose.export.random_checkpoint import write_random_checkpoint
+
+    checkpoint = write_random_checkpoint(tmp_path / "checkpoint", family="taihri")
+    export_bundle(family="taihri", checkpoint=checkpoint, out=tmp_path / "bundle")
+    assert verify_bundle(tmp_path / "bundle").passed
+
+    def drop_image_features(arrays: dict[str, Any]) -> None:
+        arrays["llm_decoder/prefix/input/deepstack.0"][:] = 0
+
+    change_goldens(tmp_path / "bundle", drop_image_features)
+    report = verify_bundle(tmp_path / "bundle")
+    assert [result.name for result in report.graphs if not result.passed] == ["llm_decoder"]
+
+
 @pytest.mark.parametrize("graph", ["vision_encoder", "llm_decoder", "answer_head"])
 def test_a_changed_weight_is_reported(bundle: Path, graph: str) -> None:
     file = bundle / f"{graph}.onnx.data"

@@ -6,5 +6,6 @@ PYBIND11_MODULE(_core, module) {
   edgepose::python::register_errors(module);
   edgepose::python::register_graphs(module);
   edgepose::python::register_codec(module);
+  edgepose::python::register_block_codec(module);
   edgepose::python::register_decoder(module);
 }

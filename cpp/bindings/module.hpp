@@ -9,6 +9,7 @@ namespace edgepose::python {
 void register_errors(pybind11::module_& module);
 void register_graphs(pybind11::module_& module);
 void register_codec(pybind11::module_& module);
+void register_block_codec(pybind11::module_& module);
 void register_decoder(pybind11::module_& module);
 
 }  // namespace edgepose::python

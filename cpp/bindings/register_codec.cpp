@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "alphabets.hpp"
 #include "edgepose/bin_codec.hpp"
 #include "edgepose/digit_codec.hpp"
 #include "module.hpp"
 
 #include <pybind11/stl.h>
+
+#include <array>
+#include <cstdint>
+#include <utility>
+#include <vector>
 
 namespace edgepose::python {
 
@@ -50,6 +56,12 @@ void register_codec(py::module_& module) {
       )
       .def_readonly("deviation", &Number::deviation, "Standard deviation, rounding included.");
 
+  py::class_<Form>(module, "Form", "Which tokens may come where in an answer. Made by codecs.")
+      .def_property_readonly(
+          "longest", &Form::longest, "Most tokens of an answer, forced included."
+      )
+      .def_property_readonly("looks", &Form::looks, "Most free tokens of an answer.");
+
   py::class_<DigitCodec>(
       module, "DigitCodec", "Numbers as decimal text, ` [0.ddd,0.ddd]`, to and from tokens."
   )
@@ -72,8 +84,12 @@ void register_codec(py::module_& module) {
           py::arg("close"),
           py::arg("digits")
       )
+      .def_property_readonly("form", [](const DigitCodec& codec) { return codec.form(); })
       .def_property_readonly(
-          "length", [](const DigitCodec& codec) { return codec.form().slots.size(); }
+          "alphabets", [](const DigitCodec& codec) { return tokens_of(codec.alphabets()); }
+      )
+      .def_property_readonly(
+          "length", [](const DigitCodec& codec) { return codec.form().longest(); }
       )
       .def_property_readonly("places", &DigitCodec::places, "Digits after the point of each field.")
       .def(

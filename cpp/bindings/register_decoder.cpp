@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "alphabets.hpp"
 #include "edgepose/decoder.hpp"
-#include "edgepose/digit_codec.hpp"
 #include "edgepose/error.hpp"
 #include "edgepose/host_backend.hpp"
 #include "module.hpp"
@@ -9,8 +9,11 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <array>
 #include <memory>
 #include <optional>
+#include <utility>
+#include <vector>
 
 namespace edgepose::python {
 
@@ -41,50 +44,32 @@ class HostDecoder {
       const DecoderDims& dims,
       const py::array& embeddings,
       const std::vector<std::int32_t>& answer_head,
-      const DigitCodec& codec
+      TokenLists alphabets
   )
       : graphs_(std::move(graphs)),
         embeddings_(embeddings),
-        form_(codec.form()),
         dims_(with_type(dims, embeddings)),
         backend_(
             *graphs_,
             dims_,
             static_cast<const std::byte*>(embeddings_.data()),
-            form_.alphabets,
+            alphabets_of(std::move(alphabets)),
             answer_head
         ),
-        decoder_(backend_, form_) {}
+        decoder_(backend_) {}
 
   Decoding decode(
+      const Form& form,
       const std::vector<std::int32_t>& prefix,
       const std::optional<py::array>& image,
+      const std::optional<ImageGrid>& grid,
+      const std::vector<py::array>& deepstack,
       const std::vector<std::vector<std::int32_t>>& questions,
       const DecodeOptions& options
   ) {
     const auto rows = std::count(prefix.begin(), prefix.end(), kImageToken);
-    const std::byte* data = nullptr;
-    if (image) {
-      EDGEPOSE_CHECK(
-          image->ndim() == 2 && image->shape(0) == rows && image->shape(1) == dims_.hidden &&
-              is_contiguous(*image) && has_type(*image, dims_.activations),
-          InvalidInput,
-          "[image embeddings] contiguous (",
-          rows,
-          ", ",
-          dims_.hidden,
-          ") ",
-          name_of(dims_.activations),
-          "; got ",
-          py::str(image->attr("shape")).cast<std::string>(),
-          " ",
-          py::str(image->dtype()).cast<std::string>(),
-          is_contiguous(*image) ? "" : ", not contiguous"
-      );
-      data = static_cast<const std::byte*>(image->data());
-    }
     EDGEPOSE_CHECK(
-        data != nullptr || rows == 0,
+        image || rows == 0,
         InvalidInput,
         "[image embeddings] (",
         rows,
@@ -94,8 +79,13 @@ class HostDecoder {
         name_of(dims_.activations),
         "; got none"
     );
+    const std::byte* data = image ? image_rows(*image, rows, "image embeddings") : nullptr;
+    std::vector<const std::byte*> features;
+    for (const py::array& array : deepstack) {
+      features.push_back(image_rows(array, rows, "deepstack"));
+    }
     const py::gil_scoped_release no_gil;
-    return decoder_.decode({prefix, data, questions}, options);
+    return decoder_.decode(form, {prefix, data, questions, grid, features}, options);
   }
 
  private:
@@ -116,9 +106,30 @@ class HostDecoder {
     return dims;
   }
 
+  const std::byte* image_rows(const py::array& array, std::int64_t rows, const char* where) const {
+    EDGEPOSE_CHECK(
+        array.ndim() == 2 && array.shape(0) == rows && array.shape(1) == dims_.hidden &&
+            is_contiguous(array) && has_type(array, dims_.activations),
+        InvalidInput,
+        "[",
+        where,
+        "] contiguous (",
+        rows,
+        ", ",
+        dims_.hidden,
+        ") ",
+        name_of(dims_.activations),
+        "; got ",
+        py::str(array.attr("shape")).cast<std::string>(),
+        " ",
+        py::str(array.dtype()).cast<std::string>(),
+        is_contiguous(array) ? "" : ", not contiguous"
+    );
+    return static_cast<const std::byte*>(array.data());
+  }
+
   std::shared_ptr<Graphs> graphs_;
   py::array embeddings_;
-  Form form_;
   DecoderDims dims_;
   HostBackend backend_;
   Decoder decoder_;
@@ -135,8 +146,20 @@ void register_decoder(py::module_& module) {
                       std::int64_t kv_heads,
                       std::int64_t head_dim,
                       std::int64_t vocabulary,
-                      double rope_theta) {
-            return DecoderDims{hidden, layers, heads, kv_heads, head_dim, vocabulary, rope_theta};
+                      double rope_theta,
+                      std::vector<std::int64_t> rope_sections,
+                      std::int64_t deepstack) {
+            return DecoderDims{
+                .hidden = hidden,
+                .layers = layers,
+                .heads = heads,
+                .kv_heads = kv_heads,
+                .head_dim = head_dim,
+                .vocabulary = vocabulary,
+                .rope_theta = rope_theta,
+                .rope_sections = std::move(rope_sections),
+                .deepstack = deepstack
+            };
           }),
           py::kw_only(),
           py::arg("hidden"),
@@ -145,7 +168,9 @@ void register_decoder(py::module_& module) {
           py::arg("kv_heads"),
           py::arg("head_dim"),
           py::arg("vocabulary"),
-          py::arg("rope_theta")
+          py::arg("rope_theta"),
+          py::arg("rope_sections") = std::vector<std::int64_t>(),
+          py::arg("deepstack") = 0
       );
 
   py::class_<PassCount>(module, "PassCount", "How often the decoder graph ran.")
@@ -179,45 +204,68 @@ void register_decoder(py::module_& module) {
               const DecoderDims&,
               const py::array&,
               const std::vector<std::int32_t>&,
-              const DigitCodec&>(),
+              TokenLists>(),
           py::arg("graphs").none(false),
           py::arg("dims"),
           py::arg("embeddings"),
           py::arg("answer_head"),
-          py::arg("codec"),
-          "embeddings: (vocabulary, hidden) float32 or float16, contiguous; may be a memory map."
+          py::arg("alphabets"),
+          "embeddings: (vocabulary, hidden) float32 or float16, contiguous; may be a memory map. "
+          "alphabets: the codec's, over which all forms are."
       )
       .def(
           "decode",
           [](HostDecoder& decoder,
+             const Form& form,
              const std::vector<std::int32_t>& prefix,
              const std::optional<py::array>& image,
+             const std::optional<std::array<std::int64_t, 2>>& image_grid,
+             const std::vector<py::array>& deepstack,
              const std::vector<std::vector<std::int32_t>>& questions,
              bool exact,
              std::int32_t max_tokens,
              std::int32_t end,
-             std::int64_t max_positions) {
+             std::int64_t max_positions,
+             float repetition_penalty,
+             bool penalise_numbers,
+             std::int32_t image_token) {
+            std::optional<ImageGrid> grid;
+            if (image_grid) grid = ImageGrid{(*image_grid)[0], (*image_grid)[1]};
             return decoder.decode(
+                form,
                 prefix,
                 image,
+                grid,
+                deepstack,
                 questions,
                 {.mode = exact ? Mode::exact : Mode::constrained,
                  .max_tokens = max_tokens,
                  .end = end,
-                 .max_positions = max_positions}
+                 .max_positions = max_positions,
+                 .penalty = {.factor = repetition_penalty, .image_token = image_token},
+                 .penalise_numbers = penalise_numbers}
             );
           },
           py::kw_only(),
+          py::arg("form"),
           py::arg("prefix"),
           py::arg("image"),
+          py::arg("image_grid") = py::none(),
+          py::arg("deepstack") = std::vector<py::array>(),
           py::arg("questions"),
           py::arg("exact"),
           py::arg("max_tokens"),
           py::arg("end"),
           py::arg("max_positions"),
-          "prefix: token ids, IMAGE_TOKEN for each row of `image`, (rows, hidden) in the "
-          "embeddings' "
-          "type. questions: token ids of each question behind the prefix."
+          py::arg("repetition_penalty") = 1.0F,
+          py::arg("penalise_numbers") = false,
+          py::arg("image_token") = -1,
+          "form: of the answers. prefix: token ids, IMAGE_TOKEN for each row of `image`, (rows, "
+          "hidden) in the embeddings' type. image_grid: rows and columns in which the image rows "
+          "lie, where positions have three axes. deepstack: arrays like `image`, to be added "
+          "behind "
+          "the first decoder layers. questions: token ids of each question behind the prefix. "
+          "image_token: what an image row counts as for the penalty."
       );
 }
 

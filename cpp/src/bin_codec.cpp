@@ -72,6 +72,16 @@ std::int32_t BinCodec::encode_floor(double number) const {
   return static_cast<std::int32_t>(share * (count() - 1));
 }
 
+Number BinCodec::read_bin(std::int32_t bin, const Choice& choice) const {
+  const double step = (high_ - low_) / (count() - 1);
+  const double variance = choice.variance + 1.0 / 12;  // bins^2, of the rounding to one
+  return {
+      .value = decode(bin),
+      .expected = low_ + choice.mean * step,
+      .deviation = std::sqrt(variance) * step
+  };
+}
+
 Number BinCodec::read(const Choice& choice) const {
   const auto found = std::find(bins_.tokens.begin(), bins_.tokens.end(), choice.token);
   EDGEPOSE_CHECK(
@@ -83,13 +93,7 @@ Number BinCodec::read(const Choice& choice) const {
       choice.token,
       "; read the answer's text instead"
   );
-  const double step = (high_ - low_) / (count() - 1);
-  const double variance = choice.variance + 1.0 / 12;  // bins^2, of the rounding to one
-  return {
-      .value = decode(static_cast<std::int32_t>(found - bins_.tokens.begin())),
-      .expected = low_ + choice.mean * step,
-      .deviation = std::sqrt(variance) * step
-  };
+  return read_bin(static_cast<std::int32_t>(found - bins_.tokens.begin()), choice);
 }
 
 }  // namespace edgepose

@@ -11,6 +11,7 @@ namespace edgepose {
 namespace {
 
 std::int32_t as_int(std::size_t value) noexcept { return static_cast<std::int32_t>(value); }
+std::size_t as_size(std::int64_t value) noexcept { return static_cast<std::size_t>(value); }
 
 // Adds the time until destruction to `seconds`.
 class Stopwatch {
@@ -37,7 +38,18 @@ Run& start_run(Step& step, std::size_t question, std::int32_t slot) {
 
 }  // namespace
 
-void Decoder::begin(const Prompt& prompt, const DecodeOptions& options, Decoding& decoding) {
+void Decoder::begin(
+    const Form& form, const Prompt& prompt, const DecodeOptions& options, Decoding& decoding
+) {
+  EDGEPOSE_CHECK(
+      form.alphabets() == backend_->alphabets(),
+      InvalidInput,
+      "[form] a form over the decoder's ",
+      backend_->alphabets().size(),
+      " alphabets; got one over ",
+      form.alphabets().size(),
+      " others; take form and alphabets from one codec"
+  );
   EDGEPOSE_CHECK(!prompt.prefix.empty(), InvalidInput, "[prompt] a shared prefix; got no token");
   EDGEPOSE_CHECK(
       !prompt.questions.empty(), InvalidInput, "[prompt] at least one question; got none"
@@ -69,12 +81,13 @@ void Decoder::begin(const Prompt& prompt, const DecodeOptions& options, Decoding
     );
     longest = std::max(longest, question.size());
   }
-  const auto answer =
-      std::max<std::int64_t>(static_cast<std::int64_t>(form_->slots.size()), options.max_tokens);
+  const std::int64_t answer =
+      options.mode == Mode::exact ? std::max(1, options.max_tokens) : form.longest();
   Extent extent;
   extent.prefix = static_cast<std::int64_t>(prompt.prefix.size());
   extent.questions = static_cast<std::int64_t>(prompt.questions.size());
   extent.suffix = static_cast<std::int64_t>(longest) + answer;
+  extent.penalty = options.penalty;
   EDGEPOSE_CHECK(
       extent.prefix + extent.suffix <= options.max_positions,
       DecodeError,
@@ -86,7 +99,7 @@ void Decoder::begin(const Prompt& prompt, const DecodeOptions& options, Decoding
   );
   backend_->begin(extent);
   const Stopwatch watch(decoding.seconds.prefix);
-  backend_->feed_prefix(prompt.prefix, prompt.image);
+  backend_->feed_prefix({prompt.prefix, prompt.image, prompt.grid, prompt.deepstack});
   decoding.passes.prefix = 1;
 }
 
@@ -97,40 +110,49 @@ void Decoder::feed(Decoding& decoding) {
   ++(first ? decoding.passes.suffix : decoding.passes.decode);
 }
 
-Decoding Decoder::decode(const Prompt& prompt, const DecodeOptions& options) {
+Decoding Decoder::decode(const Form& form, const Prompt& prompt, const DecodeOptions& options) {
   Decoding decoding;
   decoding.answers.resize(prompt.questions.size());
   for (Answer& answer : decoding.answers) {
-    answer.tokens.reserve(form_->slots.size());
-    answer.choices.reserve(form_->slots.size());
+    answer.tokens.reserve(as_size(form.longest()));
+    answer.choices.reserve(as_size(form.longest()));
   }
-  begin(prompt, options, decoding);
+  begin(form, prompt, options, decoding);
   if (options.mode == Mode::exact) {
-    decode_exact(prompt, options, decoding);
+    decode_exact(form, prompt, options, decoding);
   } else {
-    decode_constrained(prompt, decoding);
+    decode_constrained(form, prompt, options, decoding);
   }
   decoding.seconds.graphs = backend_->graph_seconds();
   return decoding;
 }
 
-// No choice is read before the last step is fed: the form says what comes after a free token,
-// whichever it is, so a token is fed by reference to the look that chooses it.
-void Decoder::decode_constrained(const Prompt& prompt, Decoding& decoding) {
+// No choice is read before the last step is fed, but at branches: elsewhere the form says what
+// comes after a free token, whichever it is, so a token is fed by reference to the look that
+// chooses it.
+void Decoder::decode_constrained(
+    const Form& form, const Prompt& prompt, const DecodeOptions& options, Decoding& decoding
+) {
   struct Progress {
     Grammar grammar;
     std::int32_t fed = 0;           // tokens in the cache
     std::vector<Feed> answer = {};  // forced tokens and choices, in order
     Feed pending = 0;               // chosen last, not yet fed
+    bool branched = false;          // what comes behind it is not known either
   };
   const std::size_t count = prompt.questions.size();
-  std::vector<Progress> progress(count, Progress{Grammar(*form_)});
-  for (auto& one : progress) one.answer.reserve(form_->slots.size());
+  std::vector<Progress> progress;
+  progress.reserve(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    progress.push_back(Progress{Grammar(form)});
+    progress.back().answer.reserve(as_size(form.longest()));
+  }
 
   std::int64_t looks = 0;
   for (bool first = true;; first = false) {
     step_.clear();
     step_.head = Head::answer;
+    bool branches = false;
     for (std::size_t i = 0; i < count; ++i) {
       Progress& one = progress[i];
       if (one.grammar.finished()) continue;
@@ -155,14 +177,34 @@ void Decoder::decode_constrained(const Prompt& prompt, Decoding& decoding) {
       );
       run.count = as_int(step_.feeds.size()) - run.first;
       run.looks = 1;
-      step_.alphabets.push_back(one.grammar.alphabet());
+      const Slot& slot = one.grammar.slot();
+      const auto banned = one.grammar.banned();
+      step_.looks.push_back(
+          {.alphabet = slot.alphabet,
+           .penalised = options.penalise_numbers || !slot.number,
+           .first_banned = as_int(step_.banned.size()),
+           .banned = as_int(banned.size())}
+      );
+      step_.banned.insert(step_.banned.end(), banned.begin(), banned.end());
       one.fed += run.count;
       one.pending = chosen(looks++);
       one.answer.push_back(one.pending);
-      one.grammar.accept_choice();
+      one.branched = one.grammar.branches();
+      branches |= one.branched;
+      if (!one.branched) one.grammar.accept_choice();
     }
     if (step_.runs.empty()) break;
     feed(decoding);
+    if (!branches) continue;
+    const auto choices = backend_->choices();
+    for (const Run& run : step_.runs) {
+      Progress& one = progress[as_size(run.question)];
+      if (!one.branched) continue;
+      const std::int32_t token = choices[as_size(look_of(one.pending))].token;
+      if (!one.grammar.accept(token)) {
+        internal_error("decoder", message("token ", token, ", which the form does not allow"));
+      }
+    }
   }
 
   const auto choices = backend_->choices();
@@ -171,7 +213,7 @@ void Decoder::decode_constrained(const Prompt& prompt, Decoding& decoding) {
     answer.follows_form = true;
     for (const Feed token : progress[i].answer) {
       answer.choices.push_back(
-          is_choice(token) ? choices[static_cast<std::size_t>(look_of(token))]
+          is_choice(token) ? choices[as_size(look_of(token))]
                            : Choice{.token = token, .probability = 1, .share = 1}
       );
       answer.tokens.push_back(answer.choices.back().token);
@@ -183,7 +225,9 @@ void Decoder::decode_constrained(const Prompt& prompt, Decoding& decoding) {
 // them, and each is compared with the model's own choice among all tokens. From the first
 // disagreement on the draft is dropped from the cache; an answer that has left the form is
 // continued token by token.
-void Decoder::decode_exact(const Prompt& prompt, const DecodeOptions& options, Decoding& decoding) {
+void Decoder::decode_exact(
+    const Form& form, const Prompt& prompt, const DecodeOptions& options, Decoding& decoding
+) {
   struct Progress {
     Grammar grammar;
     std::int32_t fed = 0;
@@ -192,9 +236,13 @@ void Decoder::decode_exact(const Prompt& prompt, const DecodeOptions& options, D
     std::vector<std::int32_t> draft = {};
   };
   const std::size_t count = prompt.questions.size();
-  std::vector<Progress> progress(count, Progress{Grammar(*form_)});
-  for (auto& one : progress) one.draft.reserve(form_->slots.size());
-  const auto budget = static_cast<std::size_t>(std::max(1, options.max_tokens));
+  std::vector<Progress> progress;
+  progress.reserve(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    progress.push_back(Progress{Grammar(form)});
+    progress.back().draft.reserve(as_size(form.longest()));
+  }
+  const auto budget = as_size(std::max(1, options.max_tokens));
 
   std::size_t looks_before = 0;
   for (bool first = true;; first = false) {
@@ -214,15 +262,15 @@ void Decoder::decode_exact(const Prompt& prompt, const DecodeOptions& options, D
       one.draft.clear();
       while (one.in_form && answer.tokens.size() + one.draft.size() + 1 < budget) {
         const auto token = one.grammar.forced();
-        if (!token) break;
-        step_.alphabets.push_back(one.grammar.alphabet());
+        if (!token || *token == options.end) break;  // nobody looks behind the end
+        step_.looks.push_back({.alphabet = one.grammar.alphabet(), .penalised = true});
         step_.feeds.push_back(*token);
         one.draft.push_back(*token);
         one.grammar.accept(*token);
       }
-      // Outside the form the digits (alphabet 0) are measured; nobody reads that.
+      // Outside the form the numbers (alphabet 0) are measured.
       const bool in_slot = one.in_form && !one.grammar.finished();
-      step_.alphabets.push_back(in_slot ? one.grammar.alphabet() : 0);
+      step_.looks.push_back({.alphabet = in_slot ? one.grammar.alphabet() : 0, .penalised = true});
       run.count = as_int(step_.feeds.size()) - run.first;
       run.looks = as_int(one.draft.size()) + 1;
     }
@@ -232,7 +280,7 @@ void Decoder::decode_exact(const Prompt& prompt, const DecodeOptions& options, D
     const auto choices = backend_->choices();
     std::size_t look = looks_before;
     for (const Run& run : step_.runs) {
-      const auto i = static_cast<std::size_t>(run.question);
+      const auto i = as_size(run.question);
       Progress& one = progress[i];
       Answer& answer = decoding.answers[i];
       const std::size_t drafted = one.draft.size();
@@ -245,17 +293,16 @@ void Decoder::decode_exact(const Prompt& prompt, const DecodeOptions& options, D
         if (k == drafted || choice.token != one.draft[k]) break;
         ++confirmed;
       }
-      look += static_cast<std::size_t>(run.looks);
+      look += as_size(run.looks);
       one.fed += run.count - as_int(drafted - confirmed);
       if (confirmed < drafted) {
         backend_->truncate(run.question, one.fed);
         one.grammar.rollback(drafted - confirmed);
       }
-      if (answer.tokens.back() == options.end) {
-        one.in_form = one.in_form && one.grammar.finished();
-      } else {
-        one.in_form = one.in_form && one.grammar.accept(answer.tokens.back());
-      }
+      // An end may be part of the form, or stand behind it.
+      const std::int32_t last = answer.tokens.back();
+      const bool behind = one.grammar.finished() && last == options.end;
+      one.in_form = one.in_form && (behind || one.grammar.accept(last));
     }
     looks_before = look;
   }

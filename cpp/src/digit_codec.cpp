@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <memory>
+#include <utility>
 
 namespace edgepose {
 
@@ -16,30 +18,36 @@ enum AlphabetIndex : std::int32_t { kDigits, kOpen, kZero, kPoint, kComma, kClos
 
 double power_of_ten(std::int32_t exponent) { return std::pow(10.0, exponent); }
 
-}  // namespace
-
-DigitCodec::DigitCodec(std::vector<std::int32_t> places, const DigitTokens& tokens)
-    : places_(std::move(places)), tokens_(tokens) {
-  EDGEPOSE_CHECK(!places_.empty(), BundleError, "[digit codec] at least one field; got none");
-  form_.alphabets = {
+Form make_form(const std::vector<std::int32_t>& places, const DigitTokens& tokens) {
+  EDGEPOSE_CHECK(!places.empty(), BundleError, "[digit codec] at least one field; got none");
+  auto alphabets = std::make_shared<const std::vector<Alphabet>>(std::vector<Alphabet>{
       Alphabet{{tokens.digits.begin(), tokens.digits.end()}},
       Alphabet{{tokens.open}},
       Alphabet{{tokens.zero}},
       Alphabet{{tokens.point}},
       Alphabet{{tokens.comma}},
       Alphabet{{tokens.close}}
-  };
-  for (const std::int32_t count : places_) {
+  });
+  std::vector<Slot> slots;
+  for (const std::int32_t count : places) {
     EDGEPOSE_CHECK(
         count >= 1 && count <= 9, BundleError, "[digit codec] 1 to 9 digits a field; got ", count
     );
-    form_.slots.push_back(form_.slots.empty() ? kOpen : kComma);
-    form_.slots.push_back(kZero);
-    form_.slots.push_back(kPoint);
-    form_.slots.insert(form_.slots.end(), static_cast<std::size_t>(count), kDigits);
+    slots.push_back({.alphabet = slots.empty() ? kOpen : kComma});
+    slots.push_back({.alphabet = kZero});
+    slots.push_back({.alphabet = kPoint});
+    slots.insert(
+        slots.end(), static_cast<std::size_t>(count), {.alphabet = kDigits, .number = true}
+    );
   }
-  form_.slots.push_back(kClose);
+  slots.push_back({.alphabet = kClose});
+  return {std::move(alphabets), std::move(slots)};
 }
+
+}  // namespace
+
+DigitCodec::DigitCodec(std::vector<std::int32_t> places, const DigitTokens& tokens)
+    : places_(std::move(places)), tokens_(tokens), form_(make_form(places_, tokens_)) {}
 
 std::vector<std::int32_t> DigitCodec::encode(std::span<const double> numbers) const {
   EDGEPOSE_CHECK(
@@ -87,11 +95,11 @@ std::vector<std::int32_t> DigitCodec::encode(std::span<const double> numbers) co
 
 std::vector<Number> DigitCodec::read(const Answer& answer) const {
   EDGEPOSE_CHECK(
-      answer.follows_form && answer.tokens.size() >= form_.slots.size() &&
+      answer.follows_form && answer.tokens.size() >= form_.slots().size() &&
           answer.choices.size() == answer.tokens.size(),
       DecodeError,
       "[digit codec] an answer of ",
-      form_.slots.size(),
+      form_.longest(),
       " tokens in the codec's form; got one of ",
       answer.tokens.size(),
       " that is not; read its text instead"

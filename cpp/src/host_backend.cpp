@@ -4,8 +4,9 @@
 #include "edgepose/error.hpp"
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
+#include <limits>
+#include <utility>
 
 namespace edgepose {
 
@@ -18,7 +19,10 @@ namespace edgepose {
 namespace {
 
 constexpr float kMasked = -30000.0F;
-constexpr std::size_t kMostBindings = 64;
+
+// Slots that a suffix starts with where more may be needed. All are read in every pass, so a long
+// budget is not laid out before it is used.
+constexpr std::int64_t kFirstSlots = 128;
 
 std::size_t as_size(std::int64_t value) noexcept { return static_cast<std::size_t>(value); }
 
@@ -45,14 +49,18 @@ HostBackend::HostBackend(
     std::vector<Alphabet> alphabets,
     std::span<const std::int32_t> answer_head
 )
-    : graphs_(&graphs),
-      dims_(dims),
+    : dims_(dims),
       embeddings_(embeddings),
       alphabets_(std::move(alphabets)),
-      answer_width_(static_cast<std::int64_t>(answer_head.size())),
+      graphs_(graphs, dims, std::ssize(answer_head)),
       cache_({dims.layers, dims.kv_heads, dims.head_dim, dims.activations}),
-      rope_(dims.head_dim, dims.rope_theta) {
+      rope_(dims.head_dim, dims.rope_theta, dims.rope_sections),
+      history_(dims.vocabulary) {
+  EDGEPOSE_CHECK(!alphabets_.empty(), BundleError, "[codec] at least one alphabet; got none");
   for (const Alphabet& alphabet : alphabets_) {
+    EDGEPOSE_CHECK(
+        !alphabet.tokens.empty(), BundleError, "[codec] at least one token an alphabet; got none"
+    );
     auto& columns = columns_.emplace_back();
     for (const std::int32_t token : alphabet.tokens) {
       EDGEPOSE_CHECK(
@@ -78,34 +86,25 @@ HostBackend::HostBackend(
   }
 }
 
-void HostBackend::forget_bindings() {
-  decoder_bindings_.clear();
-  head_bindings_.clear();
-  graphs_->release();
-}
-
-// Bindings go first, so that none ever points to memory that is gone, even when there is no more.
-void HostBackend::make_room(Buffer& buffer, std::size_t bytes) {
-  if (bytes > buffer.capacity()) forget_bindings();
-  buffer.reserve(bytes);
-}
-
 void HostBackend::begin(const Extent& extent) {
-  if (cache_.reset(extent.prefix, extent.questions, extent.suffix)) forget_bindings();
-  rope_.reserve(extent.prefix + extent.suffix);
+  extent_ = extent;
+  const std::int64_t slots = std::min(extent.suffix, kFirstSlots);
+  if (cache_.reset(extent.prefix, extent.questions, slots)) graphs_.release();
+  rope_.reserve(extent.prefix + slots);
+  history_.begin(extent.penalty, extent.questions);
   if (interrupted_) {
     cache_.erase();
-    embedded_.erase();
+    graphs_.erase();
     interrupted_ = false;
   }
   choices_.clear();
-  graph_seconds_ = 0;
+  seconds_before_ = graphs_.seconds();
 }
 
-void HostBackend::embed(std::int64_t cell, Feed token) {
-  const std::size_t bytes = as_size(dims_.hidden) * size_of(dims_.activations);
-  if (is_choice(token)) {
-    const auto look = as_size(look_of(token));
+std::int32_t HostBackend::token_of(Feed feed) const {
+  std::int32_t token = feed;
+  if (is_choice(feed)) {
+    const auto look = as_size(look_of(feed));
     if (look >= choices_.size()) {
       internal_error("host backend", message("look ", look, " of ", choices_.size()));
     }
@@ -119,54 +118,87 @@ void HostBackend::embed(std::int64_t cell, Feed token) {
       "; got ",
       token
   );
-  std::memcpy(
-      embedded_.data() + as_size(cell) * bytes,
-      embeddings_ + static_cast<std::size_t>(token) * bytes,
-      bytes
+  return token;
+}
+
+void HostBackend::embed(std::int64_t cell, std::int32_t token) {
+  const std::size_t bytes = as_size(dims_.hidden) * size_of(dims_.activations);
+  std::memcpy(graphs_.embedding(cell), embeddings_ + as_size(token) * bytes, bytes);
+}
+
+void HostBackend::expect_image(const Prefix& prefix) const {
+  const auto rows = std::count(prefix.tokens.begin(), prefix.tokens.end(), kImageToken);
+  const bool axes = !dims_.rope_sections.empty();
+  EDGEPOSE_CHECK(
+      prefix.grid.has_value() == (axes && rows > 0),
+      InvalidInput,
+      "[image grid] ",
+      axes && rows > 0 ? "rows and columns of the image, as positions have three axes; got none"
+      : axes           ? "none without an image; got one"
+                       : "none, as positions of this model are one number; got one"
+  );
+  const std::int64_t features = rows > 0 ? dims_.deepstack : 0;
+  EDGEPOSE_CHECK(
+      std::ssize(prefix.deepstack) == features,
+      InvalidInput,
+      "[deepstack] ",
+      features,
+      " arrays of image features; got ",
+      prefix.deepstack.size()
   );
 }
 
-void HostBackend::write_position(std::int64_t cell, std::int64_t position) {
-  const auto at = cell * dims_.head_dim;
-  rope_.write(position, cos_.as<float>() + at, sin_.as<float>() + at);
+// Image rows take their features, text takes zeros.
+void HostBackend::write_deepstack(const Prefix& prefix, const PassShape& shape) {
+  const std::size_t bytes = as_size(dims_.hidden) * size_of(dims_.activations);
+  for (std::int64_t layer = 0; layer < dims_.deepstack; ++layer) {
+    std::byte* target = graphs_.deepstack(shape, layer);
+    const std::byte* image = prefix.deepstack.empty() ? nullptr : prefix.deepstack[as_size(layer)];
+    for (const std::int32_t token : prefix.tokens) {
+      if (token == kImageToken) {
+        std::memcpy(target, image, bytes);
+        image += bytes;
+      } else {
+        std::memset(target, 0, bytes);
+      }
+      target += bytes;
+    }
+  }
 }
 
-void HostBackend::feed_prefix(std::span<const std::int32_t> tokens, const std::byte* image) {
+void HostBackend::feed_prefix(const Prefix& prefix) {
+  expect_image(prefix);
+  next_position_ = place_tokens(prefix.tokens, prefix.grid, positions_);
+  if (history_.active()) history_.set_prefix(prefix.tokens);
   interrupted_ = true;
-  Shape shape;
-  shape.width = static_cast<std::int64_t>(tokens.size());
-  const std::size_t row = as_size(dims_.hidden) * size_of(dims_.activations);
-  const std::size_t cells = tokens.size();
-  make_room(embedded_, cells * row);
-  make_room(cos_, cells * as_size(dims_.head_dim) * sizeof(float));
-  make_room(sin_, cells * as_size(dims_.head_dim) * sizeof(float));
-  make_room(bias_, cells * cells * sizeof(float));
-  make_room(logit_positions_, sizeof(std::int64_t));
-  make_room(hidden_, row);
-
-  std::int64_t image_row = 0;
-  for (std::size_t cell = 0; cell < cells; ++cell) {
-    const auto index = static_cast<std::int64_t>(cell);
-    if (tokens[cell] == kImageToken) {
-      std::memcpy(embedded_.data() + cell * row, image + as_size(image_row++) * row, row);
+  PassShape shape;
+  shape.width = std::ssize(prefix.tokens);
+  graphs_.make_room(shape, Head::answer);
+  const std::size_t bytes = as_size(dims_.hidden) * size_of(dims_.activations);
+  const std::byte* image = prefix.image;
+  for (std::int64_t cell = 0; cell < shape.width; ++cell) {
+    const std::int32_t token = prefix.tokens[as_size(cell)];
+    if (token == kImageToken) {
+      std::memcpy(graphs_.embedding(cell), image, bytes);
+      image += bytes;
     } else {
-      embed(index, tokens[cell]);
+      embed(cell, token_of(token));
     }
-    write_position(index, index);
-    float* bias = bias_.as<float>() + cell * cells;
+    rope_.write(positions_[as_size(cell)], graphs_.cos(cell), graphs_.sin(cell));
+    float* bias = graphs_.bias() + cell * shape.width;
     std::fill_n(bias, cell + 1, 0.0F);
-    std::fill(bias + cell + 1, bias + cells, kMasked);
+    std::fill(bias + cell + 1, bias + shape.width, kMasked);
   }
+  write_deepstack(prefix, shape);
   // Nobody asks for a token here; the graph wants one position all the same.
-  *logit_positions_.as<std::int64_t>() = shape.width - 1;
-  run_decoder(shape, true);
+  *graphs_.logit_positions() = shape.width - 1;
+  graphs_.run_decoder(shape, cache_);
   interrupted_ = false;
 }
 
-void HostBackend::feed(const Step& step) {
-  if (step.runs.empty()) return;
-  lengths_.clear();
-  bool behind_others = false;  // does any suffix hold tokens already?
+// Checks that the runs continue the cache, and makes room for them in it.
+void HostBackend::admit(const Step& step) {
+  std::int64_t slots = 0;
   for (const Run& run : step.runs) {
     if (run.slot != cache_.length(run.question)) {
       internal_error(
@@ -174,12 +206,27 @@ void HostBackend::feed(const Step& step) {
           message("slot ", run.slot, " fed, ", cache_.length(run.question), " in the cache")
       );
     }
-    cache_.expect_room(run.question, run.slot + run.count);
-    lengths_.push_back(run.count);
-    behind_others |= cache_.length(run.question) > 0;
+    slots = std::max<std::int64_t>(slots, run.slot + run.count);
   }
-  interrupted_ = true;
-  Shape shape;
+  if (slots > cache_.capacity()) {
+    std::int64_t capacity = std::max<std::int64_t>(1, cache_.capacity());
+    while (capacity < slots) capacity *= 2;
+    capacity = std::min(capacity, extent_.suffix);
+    if (cache_.grow(capacity)) graphs_.release();
+    rope_.reserve(next_position_ + capacity);
+  }
+  for (const Run& run : step.runs) cache_.expect_room(run.question, run.slot + run.count);
+}
+
+// Where each run goes, and the shape of the pass.
+PassShape HostBackend::lay_out(const Step& step) {
+  lengths_.clear();
+  bool behind_others = false;  // does any suffix hold tokens already?
+  for (const Run& run : step.runs) {
+    lengths_.push_back(run.count);
+    behind_others |= run.slot > 0;
+  }
+  PassShape shape;
   shape.prefix = cache_.prefix_length();
   if (behind_others) {
     // Row r of the caches is question r, so every question has a row, fed or not.
@@ -195,142 +242,80 @@ void HostBackend::feed(const Step& step) {
   }
   shape.rows = packing_.rows;
   shape.width = packing_.width;
-
   row_looks_.assign(as_size(shape.rows), 0);
   for (std::size_t i = 0; i < step.runs.size(); ++i) {
     row_looks_[as_size(packing_.places[i].row)] += step.runs[i].looks;
   }
   shape.looks = std::max<std::int64_t>(1, *std::max_element(row_looks_.begin(), row_looks_.end()));
+  return shape;
+}
 
-  const auto cells = as_size(shape.rows * shape.width);
-  const auto keys = as_size(shape.prefix + shape.suffix + shape.width);
-  const auto looks = as_size(shape.rows * shape.looks);
-  const std::size_t row = as_size(dims_.hidden) * size_of(dims_.activations);
-  const std::size_t fresh =
-      as_size(2 * dims_.layers * dims_.kv_heads * dims_.head_dim) * size_of(dims_.activations);
-  make_room(embedded_, cells * row);
-  make_room(cos_, cells * as_size(dims_.head_dim) * sizeof(float));
-  make_room(sin_, cells * as_size(dims_.head_dim) * sizeof(float));
-  make_room(bias_, cells * keys * sizeof(float));
-  make_room(logit_positions_, looks * sizeof(std::int64_t));
-  make_room(fresh_, cells * fresh);
-  make_room(hidden_, looks * row);
-  make_room(logits_, looks * as_size(head_width(step.head)) * sizeof(float));
-
-  for (std::size_t i = 0; i < step.runs.size(); ++i) {
-    const Run& run = step.runs[i];
-    const Place place = packing_.places[i];
-    for (std::int64_t k = 0; k < run.count; ++k) {
-      const std::int64_t cell = place.row * shape.width + place.column + k;
-      embed(cell, step.feeds[as_size(run.first + k)]);
-      write_position(cell, shape.prefix + run.slot + k);
-    }
-  }
+void HostBackend::feed(const Step& step) {
+  if (step.runs.empty()) return;
+  admit(step);
+  interrupted_ = true;
+  const PassShape shape = lay_out(step);
+  graphs_.make_room(shape, step.head);
+  write_inputs(step, shape);
   write_bias(step, shape);
-
-  row_looks_.assign(as_size(shape.rows), 0);
-  look_cells_.clear();
-  auto* positions = logit_positions_.as<std::int64_t>();
-  std::fill_n(positions, looks, 0);
-  for (std::size_t i = 0; i < step.runs.size(); ++i) {
-    const Run& run = step.runs[i];
-    const Place place = packing_.places[i];
-    for (std::int64_t k = run.count - run.looks; k < run.count; ++k) {
-      const std::int64_t cell = place.row * shape.looks + row_looks_[as_size(place.row)]++;
-      positions[cell] = place.column + k;
-      look_cells_.push_back(cell);
-    }
-  }
-
-  if (step.alphabets.size() != look_cells_.size()) {
+  if (step.looks.size() != look_cells_.size()) {
     internal_error(
-        "host backend",
-        message(step.alphabets.size(), " alphabets for ", look_cells_.size(), " looks")
+        "host backend", message(step.looks.size(), " described of ", look_cells_.size(), " looks")
     );
   }
-
-  run_decoder(shape, false);
+  graphs_.run_decoder(shape, cache_);
   append(step, shape);
   if (!look_cells_.empty()) {
-    run_head(step.head, shape.rows * shape.looks);
+    graphs_.run_head(shape, step.head);
     choose(step);
   }
   interrupted_ = false;
 }
 
-void HostBackend::write_bias(const Step& step, const Shape& shape) {
-  const std::int64_t keys = shape.prefix + shape.suffix + shape.width;
-  float* bias = bias_.as<float>();
-  std::fill_n(bias, shape.rows * shape.width * keys, kMasked);
+void HostBackend::write_inputs(const Step& step, const PassShape& shape) {
+  row_looks_.assign(as_size(shape.rows), 0);
+  look_cells_.clear();
+  std::int64_t* wanted = graphs_.logit_positions();
+  std::fill_n(wanted, shape.rows * shape.looks, 0);
+  for (std::size_t i = 0; i < step.runs.size(); ++i) {
+    const Run& run = step.runs[i];
+    const Place place = packing_.places[i];
+    for (std::int64_t k = 0; k < run.count; ++k) {
+      const std::int64_t cell = place.row * shape.width + place.column + k;
+      const std::int32_t token = token_of(step.feeds[as_size(run.first + k)]);
+      embed(cell, token);
+      if (history_.active()) history_.set(run.question, run.slot + k, token);
+      const std::int64_t at = next_position_ + run.slot + k;
+      rope_.write({at, at, at}, graphs_.cos(cell), graphs_.sin(cell));
+    }
+    for (std::int64_t k = run.count - run.looks; k < run.count; ++k) {
+      const std::int64_t cell = place.row * shape.looks + row_looks_[as_size(place.row)]++;
+      wanted[cell] = place.column + k;
+      look_cells_.push_back(cell);
+    }
+  }
+}
+
+void HostBackend::write_bias(const Step& step, const PassShape& shape) {
+  const std::int64_t keys = shape.keys();
+  float* bias = graphs_.bias();
+  std::fill_n(bias, shape.cells() * keys, kMasked);
   for (std::size_t i = 0; i < step.runs.size(); ++i) {
     const Run& run = step.runs[i];
     const Place place = packing_.places[i];
     for (std::int64_t k = 0; k < run.count; ++k) {
       float* row = bias + (place.row * shape.width + place.column + k) * keys;
       std::fill_n(row, shape.prefix, 0.0F);
-      if (shape.suffix > 0) std::fill_n(row + shape.prefix, cache_.length(run.question), 0.0F);
+      if (shape.suffix > 0) std::fill_n(row + shape.prefix, run.slot, 0.0F);
       std::fill_n(row + shape.prefix + shape.suffix + place.column, k + 1, 0.0F);
     }
   }
 }
 
-void HostBackend::run_decoder(const Shape& shape, bool to_prefix) {
-  auto found = decoder_bindings_.find(shape);
-  if (found == decoder_bindings_.end()) {
-    if (decoder_bindings_.size() >= kMostBindings) forget_bindings();
-    const DataType type = dims_.activations;
-    const std::size_t plane =
-        as_size(dims_.kv_heads * shape.rows * shape.width * dims_.head_dim) * size_of(type);
-    std::vector<TensorView> inputs = {
-        {"embeddings", type, {shape.rows, shape.width, dims_.hidden}, embedded_.data()},
-        {"cos", DataType::float32, {shape.rows, shape.width, dims_.head_dim}, cos_.data()},
-        {"sin", DataType::float32, {shape.rows, shape.width, dims_.head_dim}, sin_.data()},
-        {"bias",
-         DataType::float32,
-         {shape.rows, shape.width, shape.prefix + shape.suffix + shape.width},
-         bias_.data()},
-        {"logit_positions", DataType::int64, {shape.rows, shape.looks}, logit_positions_.data()}
-    };
-    std::vector<TensorView> outputs;
-    for (std::int64_t layer = 0; layer < dims_.layers; ++layer) {
-      for (const auto which : {KeyOrValue::key, KeyOrValue::value}) {
-        const std::string name =
-            (which == KeyOrValue::key ? "key." : "value.") + std::to_string(layer);
-        inputs.push_back(
-            {"prefix_" + name,
-             type,
-             {dims_.kv_heads, 1, shape.prefix, dims_.head_dim},
-             cache_.prefix(layer, which)}
-        );
-        inputs.push_back(
-            {"suffix_" + name,
-             type,
-             {dims_.kv_heads, shape.rows, shape.suffix, dims_.head_dim},
-             cache_.suffix(layer, which)}
-        );
-        const auto index = as_size(2 * layer + static_cast<std::int64_t>(which));
-        // The prefix pass writes the prefix cache itself.
-        outputs.push_back(
-            {name,
-             type,
-             {dims_.kv_heads, shape.rows, shape.width, dims_.head_dim},
-             to_prefix ? cache_.prefix(layer, which) : fresh_.data() + index * plane}
-        );
-      }
-    }
-    outputs.push_back({"hidden", type, {shape.rows, shape.looks, dims_.hidden}, hidden_.data()});
-    found = decoder_bindings_.emplace(shape, graphs_->bind("llm_decoder", inputs, outputs)).first;
-  }
-  run_timed(found->second);
-}
-
-void HostBackend::append(const Step& step, const Shape& shape) {
-  const std::size_t plane = as_size(dims_.kv_heads * shape.rows * shape.width * dims_.head_dim) *
-                            size_of(dims_.activations);
+void HostBackend::append(const Step& step, const PassShape& shape) {
   for (std::int64_t layer = 0; layer < dims_.layers; ++layer) {
     for (const auto which : {KeyOrValue::key, KeyOrValue::value}) {
-      const auto index = as_size(2 * layer + static_cast<std::int64_t>(which));
-      const KvCache::Fresh fresh{fresh_.data() + index * plane, shape.rows, shape.width};
+      const KvCache::Fresh fresh = graphs_.fresh(shape, layer, which);
       for (std::size_t i = 0; i < step.runs.size(); ++i) {
         const Run& run = step.runs[i];
         const Place place = packing_.places[i];
@@ -343,45 +328,41 @@ void HostBackend::append(const Step& step, const Shape& shape) {
   for (const Run& run : step.runs) cache_.set_length(run.question, run.slot + run.count);
 }
 
-std::int64_t HostBackend::head_width(Head head) const noexcept {
-  return head == Head::full ? dims_.vocabulary : answer_width_;
-}
-
-void HostBackend::run_head(Head head, std::int64_t rows) {
-  const HeadShape shape{static_cast<std::int64_t>(head), rows};
-  auto found = head_bindings_.find(shape);
-  if (found == head_bindings_.end()) {
-    if (head_bindings_.size() >= kMostBindings) forget_bindings();
-    const TensorView input{"hidden", dims_.activations, {rows, dims_.hidden}, hidden_.data()};
-    const TensorView output{"logits", DataType::float32, {rows, head_width(head)}, logits_.data()};
-    const char* graph = head == Head::full ? "lm_head" : "answer_head";
-    found = head_bindings_.emplace(shape, graphs_->bind(graph, {&input, 1}, {&output, 1})).first;
-  }
-  run_timed(found->second);
-}
-
 void HostBackend::choose(const Step& step) {
-  const std::int64_t width = head_width(step.head);
-  for (std::size_t look = 0; look < look_cells_.size(); ++look) {
-    const std::span<const float> logits(
-        logits_.as<float>() + look_cells_[look] * width, as_size(width)
-    );
-    const auto alphabet = static_cast<std::size_t>(step.alphabets[look]);
-    choices_.push_back(
-        step.head == Head::full ? choose_from_all(logits, alphabets_[alphabet])
-                                : choose_among(logits, columns_[alphabet], alphabets_[alphabet])
-    );
+  std::size_t look = 0;
+  for (const Run& run : step.runs) {
+    for (std::int64_t k = run.count - run.looks; k < run.count; ++k, ++look) {
+      const std::int64_t seen = run.slot + k + 1;  // of the question's tokens, by this look
+      choices_.push_back(choose(step, step.looks[look], run, seen, look_cells_[look]));
+    }
   }
 }
 
-void HostBackend::run_timed(std::int64_t handle) {
-  const auto start = std::chrono::steady_clock::now();
-  graphs_->run(handle);
-  graph_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+Choice HostBackend::choose(
+    const Step& step, const Look& look, const Run& run, std::int64_t seen, std::int64_t cell
+) {
+  const std::span<float> logits = graphs_.logits(cell, step.head);
+  const Alphabet& alphabet = alphabets_[as_size(look.alphabet)];
+  const bool penalised = look.penalised && history_.active();
+  if (step.head == Head::full) {
+    if (penalised) history_.penalise(run.question, seen, logits);
+    return choose_from_all(logits, alphabet, alphabets_.front());
+  }
+  const auto& columns = columns_[as_size(look.alphabet)];
+  if (penalised) history_.penalise(run.question, seen, logits, alphabet.tokens, columns);
+  for (const std::int32_t token :
+       std::span(step.banned).subspan(as_size(look.first_banned), as_size(look.banned))) {
+    const auto found = std::find(alphabet.tokens.begin(), alphabet.tokens.end(), token);
+    if (found == alphabet.tokens.end()) continue;
+    const auto column = columns[as_size(found - alphabet.tokens.begin())];
+    logits[as_size(column)] = -std::numeric_limits<float>::infinity();
+  }
+  return choose_among(logits, columns, alphabet);
 }
 
 void HostBackend::truncate(std::int64_t question, std::int64_t length) {
   cache_.truncate(question, length);
+  history_.truncate(question, length);
 }
 
 }  // namespace edgepose

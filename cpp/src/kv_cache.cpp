@@ -4,6 +4,7 @@
 #include "edgepose/error.hpp"
 
 #include <cstring>
+#include <utility>
 
 namespace edgepose {
 
@@ -39,6 +40,27 @@ bool KvCache::reset(std::int64_t prefix, std::int64_t questions, std::int64_t ca
   const bool prefix_moved = prefix_.reserve(planes * prefix_bytes());
   const bool suffix_moved = suffix_.reserve(planes * suffix_bytes());
   return prefix_moved || suffix_moved;
+}
+
+bool KvCache::grow(std::int64_t capacity) {
+  if (capacity < capacity_) {
+    internal_error("kv cache", message("grow to ", capacity, " from ", capacity_));
+  }
+  // One row holds the slots of one layer, kind, head and question.
+  const std::int64_t rows = 2 * layout_.layers * layout_.kv_heads * questions();
+  const std::size_t before = as_size(capacity_) * token_bytes();
+  const std::size_t after = as_size(capacity) * token_bytes();
+  Buffer larger;
+  const bool moves = as_size(rows) * after > suffix_.capacity();
+  if (moves) larger.reserve(as_size(rows) * after);
+  std::byte* target = moves ? larger.data() : suffix_.data();
+  // Rows only move up, so the last goes first.
+  for (std::int64_t row = rows - 1; row >= 0; --row) {
+    std::memmove(target + as_size(row) * after, suffix_.data() + as_size(row) * before, before);
+  }
+  if (moves) suffix_ = std::move(larger);
+  capacity_ = capacity;
+  return moves;
 }
 
 std::byte* KvCache::prefix(std::int64_t layer, KeyOrValue which) noexcept {

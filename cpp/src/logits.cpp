@@ -136,7 +136,9 @@ Choice choose_among(
   return choice;
 }
 
-Choice choose_from_all(std::span<const float> logits, const Alphabet& alphabet) {
+Choice choose_from_all(
+    std::span<const float> logits, const Alphabet& alphabet, const Alphabet& otherwise
+) {
   const float maximum = maximum_of(logits);
   const double total = exp_sum(logits, maximum);
   expect_finite(total);
@@ -144,9 +146,12 @@ Choice choose_from_all(std::span<const float> logits, const Alphabet& alphabet) 
   choice.token =
       static_cast<std::int32_t>(std::find(logits.begin(), logits.end(), maximum) - logits.begin());
   choice.probability = 1 / total;
+  const auto& tokens = alphabet.tokens;
+  const bool inside = std::find(tokens.begin(), tokens.end(), choice.token) != tokens.end();
+  const Alphabet& measured = inside ? alphabet : otherwise;
   measure(
-      alphabet,
-      [&](std::size_t k) { return logits[static_cast<std::size_t>(alphabet.tokens[k])]; },
+      measured,
+      [&](std::size_t k) { return logits[static_cast<std::size_t>(measured.tokens[k])]; },
       choice
   );
   return choice;

@@ -1,69 +1,118 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a model family is: the fields in which families differ.
+"""What a model family is: the fields in which families differ, and what each of its parts has to do.
 
-The families themselves are in files of their own beside this one.
+The families themselves, and the parts, are in files of their own beside this one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
-from edgepose.export.prompts import PromptFormat
+from edgepose.bundle import CodecSpec, CropSpec, FrameSpec, KeypointsSpec, PromptSpec
+from edgepose.export.architectures import Architecture
+from edgepose.export.checkpoint import Checkpoint
+from edgepose.export.families.options import Options
+from edgepose.export.models import ModelConfig
+from edgepose.export.tokenizer import CheckpointTokenizer
 
-__all__ = ["CLIP_MEAN", "CLIP_STD", "CropNumbers", "Family"]
+__all__ = ["Codec", "Family", "Questions", "Source", "View"]
 
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-
-
-@dataclass(frozen=True, slots=True)
-class CropNumbers:
-    """How a box becomes a crop and a crop becomes pixels; the crop's size comes from the checkpoint."""
-
-    scale: float
-    """Side of the square crop over the longer side of the box."""
-    mean: tuple[float, float, float]
-    """Subtracted from RGB in [0, 1]."""
-    std: tuple[float, float, float]
-    """Divided by, after that."""
+Kind = TypeVar("Kind", bound=CheckpointTokenizer)
+"""Kind of tokenizer of a family."""
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class Source(Generic[Kind]):
+    """What the parts of a manifest are made from."""
+
+    checkpoint: Checkpoint
+    config: ModelConfig[Any, Any]
+    """Sizes of all parts of the model."""
+    tokenizer: Kind
+    keypoint_set: str
+    """Name of the default keypoint set."""
+    options: Options
+
+
+class View(Protocol):
+    """What the model sees of an image."""
+
+    OPTIONS: ClassVar[frozenset[str]]
+    """Fields of `Options` that it takes; the other kinds of parts have them too."""
+
+    def specs(self, source: Source[Any]) -> tuple[CropSpec | None, FrameSpec | None]:
+        """`crop` and `frame` of a manifest; one of them is None."""
+
+
+class Codec(Protocol[Kind]):
+    """How coordinates are written in tokens."""
+
+    OPTIONS: ClassVar[frozenset[str]]
+
+    def spec(self, source: Source[Kind]) -> CodecSpec:
+        """`codec` of a manifest.
+
+        Raises:
+            InvalidInputError: The tokenizer lacks a token, or an option is unusable.
+        """
+
+    def answer_head(self, spec: Any, source: Source[Kind]) -> tuple[int, ...]:
+        """Ids of all tokens that answers are written with, ascending."""
+
+
+class Questions(Protocol[Kind]):
+    """How keypoints are asked for."""
+
+    OPTIONS: ClassVar[frozenset[str]]
+
+    def specs(self, source: Source[Kind]) -> tuple[PromptSpec, KeypointsSpec]:
+        """`prompt` and `keypoints` of a manifest.
+
+        Raises:
+            InvalidInputError: An option, or what the checkpoint says of its prompts, is unusable.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Family(Generic[Kind]):
     """Everything that differs between systems, apart from sizes, which come from the checkpoint."""
 
     name: str
     model_types: tuple[str, ...]
     """Accepted values of `model_type` in `config.json`."""
-    connector: Literal["linear", "mlp"]
-    prompt_formats: tuple[PromptFormat, ...]
-    """Formats the family was published with; the first is the default."""
-    codec_places: tuple[int, ...]
-    """Decimals of each number of an answer: x, y and, where there are three, depth."""
-    answer_tokens: int
-    """Length of an answer without the end token; the published code generates no further."""
-    crop: CropNumbers
+    architecture: Architecture[Any, Any]
+    load_tokenizer: Callable[[Checkpoint], Kind]
+    view: View
+    questions: Questions[Kind]
+    codec: Codec[Kind]
     keypoint_set: str
     """Name of the default keypoint set."""
-    answer: Literal["2d", "3d"] = "2d"
+    answer: Literal["2d", "3d"]
     """Name of what this description answers; a family published with several answers has one for each."""
-    depth_range_mm: float | None = None
-    """Millimetres that the third number spans, 0.5 at the root joint; None where there is no third."""
+    connector: Literal["linear", "mlp"] | None = None
+    """What tells the family from others with the same `model_type`; None where nothing has to."""
 
     @property
-    def default_prompt_format(self) -> PromptFormat:
-        """Format the published weights were trained with."""
-        return self.prompt_formats[0]
+    def options(self) -> frozenset[str]:
+        """Fields of `Options` that the family takes."""
+        return self.view.OPTIONS | self.questions.OPTIONS | self.codec.OPTIONS
 
     @property
-    def connector_text(self) -> str:
-        """The connector in words, for messages."""
-        return {"linear": "a connector of 1 linear layer", "mlp": "a connector of 2 or more linear layers"}[
-            self.connector
-        ]
+    def form(self) -> str:
+        """What its checkpoints are known by, in words, for messages."""
+        connectors = {"linear": "1 linear layer", "mlp": "2 or more linear layers"}
+        suffix = f" with a connector of {connectors[self.connector]}" if self.connector else ""
+        return f"model_type {' or '.join(self.model_types)}{suffix}"
 
-    def accepts(self, model_type: object, connector_layers: int) -> bool:
-        """Whether a checkpoint with that `model_type` and that many linear layers is of this family."""
+    def accepts(self, model_type: object, connector_layers: int | None) -> bool:
+        """Whether a checkpoint with that `model_type` and that many linear layers is of this family.
+
+        Args:
+            model_type: As `config.json` has it.
+            connector_layers: Linear layers of the connector; None where nobody has counted them.
+        """
         kind = "linear" if connector_layers == 1 else "mlp"
-        return model_type in self.model_types and kind == self.connector
+        uncounted = self.connector is None or connector_layers is None
+        return model_type in self.model_types and (uncounted or kind == self.connector)

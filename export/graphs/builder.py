@@ -114,6 +114,8 @@ class GraphBuilder:
 
     def output(self, name: str, value: str, dtype: np.dtype[Any], shape: Sequence[int | str]) -> None:
         """Declares a graph output: `value`, the result of a node, is called `name` in the file."""
+        if value in self._renamed:
+            value = self.op("Identity", value)
         self._renamed[value] = name
         self._outputs.append(helper.make_tensor_value_info(name, _onnx_type(dtype), shape))
 
@@ -206,6 +208,20 @@ class GraphBuilder:
             del weight
             product = self.op("MatMul", x, matrix)
             return self.op("Add", product, self.weight(f"{layer}.bias")) if bias else product
+
+    def layer_norm(self, x: str, layer: str, epsilon: float) -> str:
+        """Adds a layer norm over the last axis; statistics in float32 whatever the type.
+
+        Args:
+            x: (..., channels), activation type.
+            layer: Canonical name of the layer, whose weights are `.weight` and `.bias`.
+            epsilon: Added to the variance.
+
+        Raises:
+            InvalidInputError: As for `weight`.
+        """
+        scale, bias = self.weight(f"{layer}.weight"), self.weight(f"{layer}.bias")
+        return self.op("LayerNormalization", x, scale, bias, axis=-1, epsilon=epsilon, stash_type=1)
 
     def _store_int4(self, name: str, weight: Tensor, block: int) -> str:
         columns = to_array(name, weight, np.dtype(np.float32)).T

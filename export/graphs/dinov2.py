@@ -94,20 +94,8 @@ class _Dinov2Emitter:
         return graph.op("Add", x, self._scale(f"{prefix}.ls2", mixed), name="mlp_residual")
 
     def norm(self, prefix: str, x: str, name: str) -> str:
-        """Layer norm over the channels; statistics in float32 whatever the type."""
-        graph = self.graph
-        with graph.scope(name):
-            scale = graph.weight(f"{prefix}.weight")
-            bias = graph.weight(f"{prefix}.bias")
-            return graph.op(
-                "LayerNormalization",
-                x,
-                scale,
-                bias,
-                axis=-1,
-                epsilon=self.config.layer_norm_eps,
-                stash_type=1,
-            )
+        with self.graph.scope(name):
+            return self.graph.layer_norm(x, prefix, self.config.layer_norm_eps)
 
     def _attention(self, prefix: str, normed: str) -> str:
         graph, config = self.graph, self.config

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Emits `llm_decoder`: a Llama decoder that takes its caches as inputs and returns new keys and values only.
+"""Emits `llm_decoder`: a decoder of the Llama line that takes its caches as inputs and returns new keys and
+values only.
 
 Rotary angles, masks and cache bookkeeping belong to the runtime.
 
@@ -25,7 +26,7 @@ from edgepose.bundle import PrecisionSpec
 from edgepose.export.graphs.builder import GraphBuilder
 from edgepose.export.models.llama import DecoderConfig
 
-__all__ = ["write_llm_decoder"]
+__all__ = ["layer_result", "write_llm_decoder"]
 
 _FLOAT32 = np.dtype(np.float32)
 _INT64 = np.dtype(np.int64)
@@ -48,7 +49,9 @@ def write_llm_decoder(
         embeddings (N, T, hidden) act; cos, sin (N, T, head_dim) float32, half-split layout;
         bias (N, T, P+S+T) float32, added to the scores: 0 or -30000; logit_positions (N, J) int64, below T;
         prefix_key.{i}, prefix_value.{i} (kv_heads, 1, P, head_dim) act;
-        suffix_key.{i}, suffix_value.{i} (kv_heads, N, S, head_dim) act.
+        suffix_key.{i}, suffix_value.{i} (kv_heads, N, S, head_dim) act;
+        deepstack.{k} (D, E, hidden) act, for k below `config.deepstack`, added to the hidden states
+        (N, T, hidden) behind layer k: D is 1 or N, E is 1 or T.
     Outputs:
         hidden (N, J, hidden) act, after the final norm; key.{i}, value.{i} (kv_heads, N, T, head_dim) act.
 
@@ -62,11 +65,18 @@ def write_llm_decoder(
     Returns:
         Names of linear layers that were to be INT4 and are not, because no block divides their width.
 
-    Source: Llama 2 (arXiv 2307.09288), semantics of `transformers`' `LlamaModel`.
+    Source: Llama 2 (arXiv 2307.09288) and Qwen3-VL (arXiv 2511.21631), `edgepose.export.models.llama`.
     """
     with GraphBuilder(path, precision, weights) as graph:
         _LlamaEmitter(graph, config).emit(progress)
     return graph.full_precision
+
+
+def layer_result(config: DecoderConfig, layer: int) -> str:
+    """Value in the graph that leaves a layer, (N, T, hidden), and enters the next; or `hidden`."""
+    if layer == config.layers - 1:
+        return "hidden"
+    return f"layers.{layer}.{'deepstack_added' if layer < config.deepstack else 'mlp_residual'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +121,10 @@ class _LlamaEmitter:
         bias = graph.input("bias", _FLOAT32, ("N", "T", "K"))
         asked = graph.input("logit_positions", _INT64, ("N", "J"))
         caches = [self._cache_inputs(layer) for layer in range(config.layers)]
+        deepstack = [
+            graph.input(f"deepstack.{index}", graph.dtype, ("D", "E", config.hidden))
+            for index in range(config.deepstack)
+        ]
 
         with graph.scope("positions"):
             count = graph.dimension(hidden, 0, name="N")
@@ -154,6 +168,8 @@ class _LlamaEmitter:
                     mixed = self._linear(layer, mixed, "self_attn.o_proj")
                 hidden = graph.op("Add", hidden, mixed, name="attention_residual")
                 hidden = self._mlp(layer, hidden)
+                if layer < len(deepstack):
+                    hidden = graph.op("Add", hidden, deepstack[layer], name="deepstack_added")
             presents.append((key, value))
             if progress is not None:
                 progress(layer + 1, config.layers)
@@ -203,6 +219,12 @@ class _LlamaEmitter:
     def _linear(self, layer: int, x: str, name: str) -> str:
         return self.graph.linear(x, f"decoder.layers.{layer}.{name}", int4=self.int4)
 
+    def _head_norm(self, layer: int, x: str, name: str) -> str:
+        """The norm of each head of queries or keys (..., head_dim), where the model has one."""
+        if not self.config.qk_norm:
+            return x
+        return self._rms_norm(x, f"decoder.layers.{layer}.self_attn.{name}.weight", name)
+
     def _rms_norm(self, x: str, weight: str, name: str) -> str:
         """The pattern that ONNX Runtime fuses to SimplifiedLayerNormalization; float32 inside."""
         graph = self.graph
@@ -229,7 +251,8 @@ class _LlamaEmitter:
         split = graph.ints(0, 0, self.config.kv_heads, self.config.head_dim)
         with graph.scope("key"):
             projected = self._linear(layer, normed, "self_attn.k_proj")
-            by_head = graph.op("Transpose", graph.op("Reshape", projected, split), perm=[2, 0, 1, 3])
+            normed_heads = self._head_norm(layer, graph.op("Reshape", projected, split), "k_norm")
+            by_head = graph.op("Transpose", normed_heads, perm=[2, 0, 1, 3])
             key = self._rotate(by_head, cos, sin)
         with graph.scope("value"):
             projected = self._linear(layer, normed, "self_attn.v_proj")
@@ -243,10 +266,11 @@ class _LlamaEmitter:
             projected = self._linear(layer, normed, "self_attn.q_proj")
             if self.group == 1:
                 split = graph.op("Reshape", projected, graph.ints(0, 0, config.heads, config.head_dim))
-                by_head = graph.op("Transpose", split, perm=[2, 0, 1, 3])
+                by_head = graph.op("Transpose", self._head_norm(layer, split, "q_norm"), perm=[2, 0, 1, 3])
                 return self._rotate(by_head, rows.cos, rows.sin)
             shape = graph.ints(0, 0, config.kv_heads, self.group, config.head_dim)
-            by_head = graph.op("Transpose", graph.op("Reshape", projected, shape), perm=[2, 0, 3, 1, 4])
+            normed_heads = self._head_norm(layer, graph.op("Reshape", projected, shape), "q_norm")
+            by_head = graph.op("Transpose", normed_heads, perm=[2, 0, 3, 1, 4])
             rotated = self._rotate(by_head, rows.cos, rows.sin)  # (kv_heads, N, g, rows, head_dim)
             return graph.op("Reshape", rotated, graph.ints(0, 0, -1, config.head_dim))
 

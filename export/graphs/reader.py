@@ -112,12 +112,16 @@ class ExportedGraph:
             return bytes(file.read(int(where["length"])))
 
 
-def open_session(model: Path | onnx.ModelProto, folder: Path | None = None) -> onnxruntime.InferenceSession:
+def open_session(
+    model: Path | onnx.ModelProto, folder: Path | None = None, *, prepack: bool = True
+) -> onnxruntime.InferenceSession:
     """Opens a graph on the CPU for comparison with PyTorch.
 
     Args:
         model: A file, or a model that refers to external data in `folder`.
         folder: Where the external data of a model in memory is.
+        prepack: Whether to copy weights into the layout of the kernels; without it they stay mapped from the
+            file, which matters where one matrix is a large part of the memory.
 
     Returns:
         A session that computes INT4 products in float32 (accuracy level 1), so that differences are the
@@ -126,6 +130,7 @@ def open_session(model: Path | onnx.ModelProto, folder: Path | None = None) -> o
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
+    options.add_session_config_entry("session.disable_prepacking", "0" if prepack else "1")
     providers = ["CPUExecutionProvider"]
     if isinstance(model, Path):
         return onnxruntime.InferenceSession(str(model), options, providers=providers)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Llama decoder (RMSNorm, rotary positions, grouped-query attention, SwiGLU) with a cache, in PyTorch.
+"""Decoders of the Llama line (RMSNorm, rotary positions, grouped-query attention, SwiGLU) with a cache, in
+PyTorch: Llama 2 itself and Qwen3, whose heads have norms and whose first layers take further image features.
 
 Prompts, sampling and image insertion do not belong here.
 """
@@ -21,7 +22,7 @@ KeyValue = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True, slots=True)
 class DecoderConfig:
-    """Sizes and constants of a Llama decoder."""
+    """Sizes and constants of a decoder of the Llama line."""
 
     hidden: int
     layers: int
@@ -34,21 +35,40 @@ class DecoderConfig:
     rope_theta: float
     rms_norm_eps: float
     max_positions: int
+    qk_norm: bool = False
+    """Whether each head of the queries and keys has an RMSNorm before the rotation."""
+    rope_sections: tuple[int, ...] = ()
+    """(3,) frequencies that follow time, row and column of an image token (interleaved M-RoPE); empty where
+    positions are one number."""
+    deepstack: int = 0
+    """First layers behind each of which further image features are added (DeepStack)."""
 
 
-def rotary_table(positions: Tensor, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:
+def rotary_table(
+    positions: Tensor, head_dim: int, theta: float, sections: Sequence[int] = ()
+) -> tuple[Tensor, Tensor]:
     """Cosines and sines of rotary positions in the half-split layout (both halves hold the same angles).
 
     Args:
-        positions: (N, T) int64 positions.
+        positions: (N, T) int64 positions; with `sections` (3, N, T): time, row and column.
         head_dim: Channels of one head.
         theta: Base of the frequencies.
+        sections: Frequencies that follow time, row and column; empty for positions of one number. Frequency i
+            follows the row where i % 3 is 1, the column where i % 3 is 2, as long as their counts last, and
+            time everywhere else.
 
     Returns:
         Cosines and sines, each (N, T, head_dim) float32.
+
+    Source: Qwen3-VL (arXiv 2511.21631), interleaved M-RoPE.
     """
     exponent = torch.arange(0, head_dim, 2, dtype=torch.float32, device=positions.device) / head_dim
     angles = positions.to(torch.float32).unsqueeze(-1) * (1.0 / theta**exponent)
+    if sections:
+        index = torch.arange(head_dim // 2, device=positions.device)
+        axis = index % 3
+        axis = axis * (index < 3 * torch.tensor(sections, device=positions.device)[axis])
+        angles = angles.gather(0, axis.expand(1, *angles.shape[1:])).squeeze(0)
     angles = torch.cat((angles, angles), dim=-1)
     return angles.cos(), angles.sin()
 
@@ -83,6 +103,7 @@ class DecoderAttention(nn.Module):
         self.k_proj = nn.Linear(config.hidden, config.kv_heads * config.head_dim, bias=False)
         self.v_proj = nn.Linear(config.hidden, config.kv_heads * config.head_dim, bias=False)
         self.o_proj = nn.Linear(config.heads * config.head_dim, config.hidden, bias=False)
+        self.q_norm, self.k_norm = _head_norm(config), _head_norm(config)
 
     def forward(
         self, x: Tensor, cos: Tensor, sin: Tensor, allowed: Tensor, past: KeyValue | None
@@ -92,8 +113,8 @@ class DecoderAttention(nn.Module):
         def split(projected: Tensor) -> Tensor:
             return projected.view(count, tokens, -1, self.config.head_dim).transpose(1, 2)
 
-        query = _rotate(split(self.q_proj(x)), cos, sin)
-        key = _rotate(split(self.k_proj(x)), cos, sin)
+        query = _rotate(self.q_norm(split(self.q_proj(x))), cos, sin)
+        key = _rotate(self.k_norm(split(self.k_proj(x))), cos, sin)
         value = split(self.v_proj(x))
         if past is not None:
             key = torch.cat((past[0], key), dim=2)
@@ -103,6 +124,10 @@ class DecoderAttention(nn.Module):
         wide_value = value.repeat_interleave(group, dim=1) if group > 1 else value
         mixed = functional.scaled_dot_product_attention(query, wide_key, wide_value, attn_mask=allowed)
         return self.o_proj(mixed.transpose(1, 2).reshape(count, tokens, -1)), (key, value)
+
+
+def _head_norm(config: DecoderConfig) -> nn.Module:
+    return RmsNorm(config.head_dim, config.rms_norm_eps) if config.qk_norm else nn.Identity()
 
 
 class DecoderMlp(nn.Module):
@@ -140,7 +165,8 @@ class DecoderLayer(nn.Module):
 class Decoder(nn.Module):
     """Embeddings to hidden states, with an optional cache.
 
-    Source: Llama 2 (arXiv 2307.09288), semantics of `transformers`' `LlamaModel`.
+    Source: Llama 2 (arXiv 2307.09288) and Qwen3-VL (arXiv 2511.21631), semantics of `transformers`'
+    `LlamaModel` and `Qwen3VLTextModel`.
     """
 
     def __init__(self, config: DecoderConfig) -> None:
@@ -157,16 +183,19 @@ class Decoder(nn.Module):
         positions: Tensor | None = None,
         mask: Tensor | None = None,
         past: Sequence[KeyValue] | None = None,
+        deepstack: Sequence[Tensor] = (),
     ) -> tuple[Tensor, list[KeyValue]]:
         """Runs new tokens on top of cached ones, causally in the order of the sequence.
 
         Args:
             embeddings: (N, T, hidden), embeddings of the new tokens.
-            positions: (N, T) int64 rotary positions; any values; default: `L .. L+T-1`, continuing the
-                cache.
+            positions: (N, T) int64 rotary positions, or (3, N, T) with `rope_sections`; any values; default:
+                `L .. L+T-1`, continuing the cache.
             mask: (N, L+T), true or 1 where a token, cached or new, may be attended to; default: everywhere.
                 A token always sees itself, so rows that are masked throughout stay finite.
             past: One `KeyValue` of length L per layer, as an earlier call returned it; default: none.
+            deepstack: Tensors to add to the hidden states behind the first layers, each broadcast to
+                (N, T, hidden).
 
         Returns:
             Hidden states after the final norm, (N, T, hidden), and one `KeyValue` of length L+T per layer.
@@ -176,15 +205,20 @@ class Decoder(nn.Module):
         query_index = torch.arange(cached, cached + tokens, device=embeddings.device)
         key_index = torch.arange(cached + tokens, device=embeddings.device)
         if positions is None:
-            positions = query_index.expand(count, -1)
+            axes = (len(self.config.rope_sections),) if self.config.rope_sections else ()
+            positions = query_index.expand(*axes, count, -1)
         allowed = (key_index[None, :] <= query_index[:, None]).expand(count, 1, -1, -1)
         if mask is not None:
             own = key_index[None, :] == query_index[:, None]
             allowed = (allowed & mask.to(torch.bool)[:, None, None, :]) | own
-        cos, sin = rotary_table(positions, self.config.head_dim, self.config.rope_theta)
+        cos, sin = rotary_table(
+            positions, self.config.head_dim, self.config.rope_theta, self.config.rope_sections
+        )
         cos, sin = cos.to(embeddings.dtype).unsqueeze(1), sin.to(embeddings.dtype).unsqueeze(1)
         x, present = embeddings, []
         for index, layer in enumerate(self.layers):
             x, layer_present = layer(x, cos, sin, allowed, past[index] if past else None)
+            if index < len(deepstack):
+                x = x + deepstack[index]
             present.append(layer_present)
         return self.norm(x), present

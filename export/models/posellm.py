@@ -7,35 +7,24 @@ Which family a checkpoint belongs to makes no difference here; prompts and answe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from edgepose.export.models.config import ModelConfig
 from edgepose.export.models.connector import Connector, ConnectorConfig
 from edgepose.export.models.dinov2 import VisionConfig, VisionEncoder
-from edgepose.export.models.llama import Decoder, DecoderConfig
+from edgepose.export.models.llama import Decoder
 
-__all__ = ["ModelConfig", "PoseModel"]
+__all__ = ["PoseConfig", "PoseModel"]
 
-
-@dataclass(frozen=True, slots=True)
-class ModelConfig:
-    """Sizes of all parts."""
-
-    vision: VisionConfig
-    connector: ConnectorConfig
-    decoder: DecoderConfig
-    tied_head: bool = False
-    """Whether the head is the embedding table itself."""
-    image_token: int = 32000
-    """Placeholder id that stands for one image patch in a prompt; never embedded."""
+PoseConfig = ModelConfig[VisionConfig, ConnectorConfig]
 
 
 class PoseModel(nn.Module):
     """Crop and prompt to hidden states and logits; its state-dict names are the canonical names."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: PoseConfig) -> None:
         super().__init__()
         self.config = config
         self.vision = VisionEncoder(config.vision)
@@ -47,7 +36,7 @@ class PoseModel(nn.Module):
 
     @classmethod
     def from_weights(
-        cls, config: ModelConfig, weights: Mapping[str, Tensor], *, dtype: torch.dtype = torch.float32
+        cls, config: PoseConfig, weights: Mapping[str, Tensor], *, dtype: torch.dtype = torch.float32
     ) -> PoseModel:
         """Builds the model and fills it tensor by tensor.
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from edgepose.camera import Camera
 from edgepose.errors import (
     BackendError,
     BackendUnavailableError,
@@ -15,6 +16,7 @@ from edgepose.errors import (
 from edgepose.keypoints import COCO17, H36M17, MPII16, KeypointSet, KeypointText
 from edgepose.localizer import Localizer
 from edgepose.results import Keypoint, Localization, Pose
+from edgepose.skeleton import SMPL22, Skeleton
 
 __version__ = "0.1.0"
 
@@ -22,9 +24,11 @@ __all__ = [
     "COCO17",
     "H36M17",
     "MPII16",
+    "SMPL22",
     "BackendError",
     "BackendUnavailableError",
     "BundleError",
+    "Camera",
     "DecodeError",
     "EdgePoseError",
     "EngineMismatchError",
@@ -35,5 +39,6 @@ __all__ = [
     "Localization",
     "Localizer",
     "Pose",
+    "Skeleton",
     "__version__",
 ]

@@ -4,7 +4,7 @@
 What the functions do is said where they are written: cpp/include/edgepose and cpp/bindings.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -57,6 +57,13 @@ class Number:
     @property
     def deviation(self) -> float: ...
 
+class Form:
+    # Made by codecs.
+    @property
+    def longest(self) -> int: ...
+    @property
+    def looks(self) -> int: ...
+
 class DigitCodec:
     def __init__(
         self,
@@ -69,6 +76,10 @@ class DigitCodec:
         close: int,
         digits: Sequence[int],
     ) -> None: ...
+    @property
+    def form(self) -> Form: ...
+    @property
+    def alphabets(self) -> list[list[int]]: ...
     @property
     def length(self) -> int: ...
     @property
@@ -88,6 +99,39 @@ class BinCodec:
     def encode(self, number: float) -> int: ...
     def encode_floor(self, number: float) -> int: ...
     def read(self, choice: Choice) -> Number: ...
+
+class BlockPoint:
+    @property
+    def joint(self) -> int: ...
+    @property
+    def xy(self) -> list[Number]: ...
+    @property
+    def xyz(self) -> list[Number]: ...
+    @property
+    def probability(self) -> float: ...
+
+class BlockAnswer:
+    @property
+    def box(self) -> list[Number]: ...
+    @property
+    def points(self) -> list[BlockPoint]: ...
+
+class BlockCodec:
+    def __init__(
+        self,
+        *,
+        bins: Sequence[int],
+        joints: Sequence[int],
+        markers: Mapping[str, int],
+        end: int,
+        blocks: Sequence[str],
+        separators: Mapping[str, Sequence[int]],
+    ) -> None: ...
+    @property
+    def alphabets(self) -> list[list[int]]: ...
+    def asked(self, joints: Sequence[int]) -> Form: ...
+    def free(self) -> Form: ...
+    def read(self, answer: Answer) -> BlockAnswer: ...
 
 class TensorView:
     @property
@@ -115,6 +159,8 @@ class DecoderDims:
         head_dim: int,
         vocabulary: int,
         rope_theta: float,
+        rope_sections: Sequence[int] = (),
+        deepstack: int = 0,
     ) -> None: ...
 
 class PassCount:
@@ -150,16 +196,22 @@ class HostDecoder:
         dims: DecoderDims,
         embeddings: NDArray[np.floating],
         answer_head: Sequence[int],
-        codec: DigitCodec,
+        alphabets: Sequence[Sequence[int]],
     ) -> None: ...
     def decode(
         self,
         *,
+        form: Form,
         prefix: Sequence[int],
         image: NDArray[np.floating] | None,
+        image_grid: tuple[int, int] | None = None,
+        deepstack: Sequence[NDArray[np.floating]] = (),
         questions: Sequence[Sequence[int]],
         exact: bool,
         max_tokens: int,
         end: int,
         max_positions: int,
+        repetition_penalty: float = 1.0,
+        penalise_numbers: bool = False,
+        image_token: int = -1,
     ) -> Decoding: ...

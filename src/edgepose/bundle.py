@@ -5,10 +5,16 @@ Running or writing graphs does not belong here: the exporter and the runtime mee
 
 A bundle is a flat directory:
 
-    bundle.json           the manifest; the dataclasses below are its description
-    vision_encoder.onnx   pixels (B, 3, size, size) -> features (B, patches, vision hidden)
-    connector.onnx        features -> image_embeddings (B, patches, hidden)
-    llm_decoder.onnx      embeddings and cached KV -> new keys, new values, hidden at the asked positions
+    bundle.json           the manifest; the dataclasses of `edgepose.manifest` are its description
+    vision_encoder.onnx   what the encoder sees -> features
+                          crops: pixels (B, 3, size, size) -> features (B, patches, vision hidden)
+                          frames: patches (P, 3 * patch * patch), position_indices (4, P) int64,
+                          position_weights (4, P) float32, cos and sin (P, head_dim) float32, all of
+                          `edgepose.patches` -> features and tap.0, tap.1, ... (P, vision hidden)
+    connector.onnx        all of these -> image_embeddings (B, patches, hidden)
+                          frames: image_embeddings and deepstack.0, deepstack.1, ... (R, hidden)
+    llm_decoder.onnx      embeddings, cached KV and deepstack.k -> new keys, new values, hidden at the asked
+                          positions
     lm_head.onnx          hidden (M, hidden) -> logits (M, vocabulary) float32
     answer_head.onnx      hidden (M, hidden) -> logits (M, len(answer_head)) float32
     NAME.onnx.data        external weights of NAME.onnx, where it has any
@@ -44,13 +50,18 @@ from edgepose.manifest import (
     PRECISIONS,
     TOKENIZER_FILE,
     VISION_ENCODER,
+    BinCodecSpec,
     CodecSpec,
     CropSpec,
     DecoderSpec,
+    DigitCodecSpec,
     FileSpec,
+    FrameSpec,
     KeypointsSpec,
     KeypointTextSpec,
+    LayoutSpec,
     Manifest,
+    PatchGridSpec,
     PrecisionSpec,
     PromptSegment,
     PromptSpec,
@@ -80,14 +91,19 @@ __all__ = [
     "PRECISIONS",
     "TOKENIZER_FILE",
     "VISION_ENCODER",
+    "BinCodecSpec",
     "Bundle",
     "CodecSpec",
     "CropSpec",
     "DecoderSpec",
+    "DigitCodecSpec",
     "FileSpec",
+    "FrameSpec",
     "KeypointTextSpec",
     "KeypointsSpec",
+    "LayoutSpec",
     "Manifest",
+    "PatchGridSpec",
     "PrecisionSpec",
     "Progress",
     "PromptSegment",

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from edgepose.errors import InvalidInputError
+from edgepose.keypoint_set import KeypointSet, side_of
+from edgepose.skeleton import SMPL22
 
 __all__ = [
     "COCO17",
@@ -19,6 +21,7 @@ __all__ = [
     "H36M17",
     "KEYPOINT_SETS",
     "MPII16",
+    "SMPL22",
     "KeypointSet",
     "KeypointText",
     "KeypointsArgument",
@@ -83,44 +86,6 @@ class KeypointText:
         if self.question is not None:
             return self.question
         return f"Which image coordinates does the {self.name} of this person have?"
-
-
-@dataclass(frozen=True, slots=True)
-class KeypointSet:
-    """An ordered list of keypoints that belong together.
-
-    Raises:
-        InvalidInputError: names repeat, or an edge or pair names a keypoint that is not in the set.
-    """
-
-    name: str
-    """Name in `KEYPOINT_SETS`, for example `coco17`."""
-
-    keypoints: tuple[str, ...]
-    """Keypoint names in the order of the data set."""
-
-    edges: tuple[tuple[str, str], ...] = ()
-    """Pairs of names joined by a line in drawings."""
-
-    pairs: tuple[tuple[str, str], ...] = ()
-    """(left, right) names that change places when an image is mirrored."""
-
-    def __post_init__(self) -> None:
-        repeated = sorted({n for n in self.keypoints if self.keypoints.count(n) > 1})
-        if repeated or not self.keypoints:
-            raise InvalidInputError(
-                f"[keypoint set {self.name!r}] expected at least one name, each once; got "
-                f"{', '.join(repeated) + ' more than once' if repeated else 'none'}; list each keypoint once"
-            )
-        unknown = sorted({n for ends in self.edges + self.pairs for n in ends if n not in self.keypoints})
-        if unknown:
-            raise InvalidInputError(
-                f"[keypoint set {self.name!r}] expected edges and pairs between keypoints of the set; got "
-                f"{', '.join(unknown)}; add the name to the set or drop the edge"
-            )
-
-    def __len__(self) -> int:
-        return len(self.keypoints)
 
 
 KeypointsArgument: TypeAlias = str | KeypointSet | Sequence[str | KeypointText] | Mapping[str, str] | None
@@ -241,8 +206,8 @@ H36M17 = KeypointSet(
 )
 """The 17 keypoints of Human3.6M as the published 3-D evaluation orders them."""
 
-KEYPOINT_SETS: Mapping[str, KeypointSet] = {s.name: s for s in (COCO17, MPII16, H36M17)}
-"""Every set by name."""
+KEYPOINT_SETS: Mapping[str, KeypointSet] = {s.name: s for s in (COCO17, MPII16, H36M17, SMPL22)}
+"""Every set by name. The keypoints of `smpl22` are names that models know; there are no texts of them."""
 
 
 def _sided(part: str, description: str, question: str) -> list[KeypointText]:
@@ -368,12 +333,6 @@ def matching_set(names: Sequence[str]) -> KeypointSet | None:
         if set(names) <= set(candidate.keypoints):
             return candidate
     return None
-
-
-def side_of(name: str) -> str:
-    """`left`, `right` or `middle`, read off the first word of the name."""
-    first = name.replace("_", " ").split(" ", 1)[0].lower()
-    return first if first in ("left", "right") else "middle"
 
 
 def resolve_keypoints(

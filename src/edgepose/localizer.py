@@ -1,33 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """The way in: open a bundle, locate keypoints of people in an image.
 
-How graphs are run, boxes cropped or answers read does not belong here.
+What is asked and how answers are read belongs to `edgepose.questions`, how graphs are run to
+`edgepose.backends`.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-import numpy as np
-
-from edgepose._core import Answer, DigitCodec
-from edgepose.answers import Location, depth_mm, read_form, read_text
 from edgepose.backends import BackendName, open_backend
 from edgepose.bundle import Bundle, Progress
-from edgepose.crop import SquareCrop
-from edgepose.detokenize import Detokenizer, clean_up_spaces
 from edgepose.errors import InvalidInputError
 from edgepose.images import ImageSource, load_image
-from edgepose.keypoints import KeypointsArgument, KeypointText, resolve_keypoints
-from edgepose.prompts import Prompt, build_prompt
-from edgepose.results import Keypoint, Localization, Passes, Pose
+from edgepose.keypoints import KeypointsArgument
+from edgepose.questions import Inquiry, open_questions
+from edgepose.results import Localization, Passes
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from edgepose.camera import Camera
 
 __all__ = ["DecodeMode", "Localizer"]
 
@@ -49,6 +43,10 @@ class Localizer:
         decode: `constrained` restricts every token to what the answer's form allows, which is fastest and
             always yields coordinates; `exact` reproduces tokens and confidences of the published decoding,
             whatever the model says.
+        max_tokens: longest answer in exact decoding; None for what the published code allows.
+        penalise_numbers: apply the published repetition penalty to coordinates in constrained decoding too,
+            where it can move one by a bin; exact decoding always applies it. Of no effect for bundles without
+            such a penalty.
         progress: called while graphs are loaded, which takes half a minute for a 7 B model.
 
     Raises:
@@ -61,6 +59,8 @@ class Localizer:
         >>> localizer = Localizer("bundle/")                                        # doctest: +SKIP
         >>> poses = localizer.locate("street.jpg", boxes=[(100, 50, 80, 200)])      # doctest: +SKIP
         >>> poses[0]["left wrist"].xy                                               # doctest: +SKIP
+        >>> robot = Localizer("taihri/")                                            # doctest: +SKIP
+        >>> robot.ask(frame, "Please shake my hand", camera=camera)[0].xyz          # doctest: +SKIP
     """
 
     def __init__(
@@ -70,27 +70,24 @@ class Localizer:
         backend: BackendName = "auto",
         threads: int | None = None,
         decode: DecodeMode = "constrained",
+        max_tokens: int | None = None,
+        penalise_numbers: bool = False,
         progress: Progress | None = None,
     ) -> None:
         if decode not in ("constrained", "exact"):
             raise InvalidInputError(f"[localizer] expected decode to be constrained or exact; got {decode!r}")
+        if max_tokens is not None and (not isinstance(max_tokens, int) or max_tokens < 1):
+            raise InvalidInputError(
+                f"[localizer] expected max_tokens to be None or a count of at least 1; got {max_tokens!r}"
+            )
         self._bundle = Bundle.open(bundle)
         codec = self._bundle.manifest.codec
-        self._codec = DigitCodec(
-            places=list(codec.places),
-            open=codec.open,
-            zero=codec.zero,
-            point=codec.point,
-            comma=codec.comma,
-            close=codec.close,
-            digits=list(codec.digits),
-        )
+        self._max_tokens = codec.max_tokens if max_tokens is None else min(max_tokens, codec.max_tokens)
         self._exact = decode == "exact"
+        self._penalise_numbers = penalise_numbers
+        self._questions = open_questions(self._bundle, exact=self._exact)
         self._backend = open_backend(backend, self._bundle, threads=threads, progress=progress)
-        self._decoder = self._backend.decoder(self._codec, exact=self._exact)
-        self._texts = self._bundle.manifest.keypoints.named()
-        self._detokenize = Detokenizer(self._bundle.tokenizer)
-        self._prompts: dict[tuple[KeypointText, ...], Prompt] = {}
+        self._decoder = self._backend.decoder(self._questions.alphabets, exact=self._exact)
 
     @property
     def bundle(self) -> Bundle:
@@ -101,145 +98,121 @@ class Localizer:
         self,
         image: ImageSource,
         *,
-        boxes: Sequence[Box],
+        boxes: Sequence[Box] | None = None,
         keypoints: KeypointsArgument = None,
+        camera: Camera | None = None,
         progress: Progress | None = None,
     ) -> Localization:
-        """Locate keypoints of each person.
+        """Locate keypoints of each person, by name.
 
         Args:
             image: path, (H, W, 3) uint8 RGB array, or Pillow image. EXIF rotation is ignored, as published.
-            boxes: one `(x, y, width, height)` per person, pixels of the image, origin at the top-left pixel's
-                centre (OpenCV), clipped to the image as published.
-            keypoints: None for the bundle's default set, a set's name or `KeypointSet`, names, or
-                `KeypointText`s or a mapping name -> description for keypoints that the bundle does not know.
+            boxes: for bundles that look at one person's crop (LocLLM, PoseLLM): one `(x, y, width, height)`
+                per person, pixels of the image, origin at the top-left pixel's centre (OpenCV), clipped to
+                the image as published. Bundles that look at the whole frame (TAIHRI) take none.
+            keypoints: None for the bundle's default set, a set's name or `KeypointSet`, names; for bundles
+                that are told what a keypoint is, also `KeypointText`s or a mapping name -> description.
+            camera: the camera that took the image, for bundles that answer in metres; others take none.
             progress: called after each pass; in exact mode the number of passes is a guess until the end.
 
         Returns:
-            A list of one `Pose` per box, in order, with `.passes` and `.timings_ms` of the whole call.
+            A list of one `Pose` per person, in order, with `.passes` and `.timings_ms` of the whole call.
 
         Raises:
-            InvalidInputError: image, a box or a keypoint is unusable; the message has the value.
+            InvalidInputError: image, camera, a box or a keypoint is unusable; the message has the value.
             DecodeError: a prompt is longer than the model's context.
         """
         pixels = load_image(image)
-        height, width = pixels.shape[:2]
-        spec = self._bundle.manifest.crop
-        if not len(boxes):
-            raise InvalidInputError(
-                f"[boxes] expected at least one (x, y, width, height); got {boxes!r}; "
-                f"for one person filling the image pass [(0, 0, {width}, {height})]"
-            )
-        crops = [SquareCrop.from_box(box, (width, height), scale=spec.scale) for box in boxes]
-        texts = resolve_keypoints(
-            keypoints, texts=self._texts, default=self._bundle.manifest.keypoints.default
-        )
-        prompt = self._prompt(texts)
+        inquiries = self._questions.locate(pixels, boxes=boxes, keypoints=keypoints, camera=camera)
+        return self._answer(inquiries, "locate", progress)
+
+    def ask(
+        self,
+        image: ImageSource,
+        command: str,
+        *,
+        camera: Camera | None = None,
+        progress: Progress | None = None,
+    ) -> Localization:
+        """Locate the keypoints that a command is about; the model chooses which.
+
+        Args:
+            image: as for `locate`.
+            command: what to do, in words, for example `Please shake my hand`. Special tokens spelled out in
+                it are text.
+            camera: the camera that took the image.
+            progress: called after each pass; how many there will be is a guess until the end.
+
+        Returns:
+            A list of one `Pose` with the joints that the model chose, in its order, possibly none; with
+            `.passes` and `.timings_ms`.
+
+        Raises:
+            InvalidInputError: image, command or camera is unusable, or the bundle takes no commands.
+            DecodeError: the prompt is longer than the model's context.
+        """
+        pixels = load_image(image)
+        return self._answer(self._questions.ask(pixels, command, camera=camera), "ask", progress)
+
+    def _answer(self, inquiries: list[Inquiry], stage: str, progress: Progress | None) -> Localization:
         located = Localization()
         if progress is not None:
-            self._backend.on_pass = self._count_passes(progress, len(crops))
+            self._backend.on_pass = self._count_passes(inquiries, stage, progress)
         try:
-            for box, crop in zip(boxes, crops, strict=True):
-                self._locate_one(pixels, box, crop, texts, prompt, located)
+            for inquiry in inquiries:
+                self._answer_one(inquiry, located)
         finally:
             self._backend.on_pass = None
         return located
 
-    def _count_passes(self, progress: Progress, people: int) -> Callable[[], None]:
-        free = sum(self._codec.places)
+    def _count_passes(self, inquiries: list[Inquiry], stage: str, progress: Progress) -> Callable[[], None]:
         # Vision, prefix and suffix; then one pass a free token, the first being the suffix pass's.
-        total = people * (2 + free + (1 if self._exact else 0))
+        total = sum(2 + inquiry.form.looks + (1 if self._exact else 0) for inquiry in inquiries)
         done = 0
 
         def passed() -> None:
             nonlocal done
             done += 1
-            progress("locate", min(done, total), total)
+            progress(stage, min(done, total), total)
 
         return passed
 
-    def _prompt(self, texts: tuple[KeypointText, ...]) -> Prompt:
-        prompt = self._prompts.get(texts)
-        if prompt is None:
-            prompt = build_prompt(self._bundle.manifest.prompt, self._bundle.tokenizer, texts)
-            if len(self._prompts) >= 64:
-                self._prompts.clear()
-            self._prompts[texts] = prompt
-        return prompt
-
-    def _locate_one(
-        self,
-        image: NDArray[np.uint8],
-        box: Box,
-        crop: SquareCrop,
-        texts: tuple[KeypointText, ...],
-        prompt: Prompt,
-        located: Localization,
-    ) -> None:
+    def _answer_one(self, inquiry: Inquiry, located: Localization) -> None:
         manifest = self._bundle.manifest
-        spec = manifest.crop
         start = time.perf_counter()
-        pixels = crop.pixels(image, spec.size, mean=spec.mean, std=spec.std)
-        cropped = time.perf_counter()
-        embeddings = self._backend.encode(pixels)
+        seen = inquiry.see()
+        preprocessed = time.perf_counter()
+        image = self._backend.encode(seen)
         encoded = time.perf_counter()
+        image_token = manifest.prompt.image_token
         decoding = self._decoder.decode(
-            prefix=prompt.prefix,
-            image=embeddings,
-            questions=prompt.suffixes,
+            form=inquiry.form,
+            prefix=inquiry.prompt.prefix,
+            image=image.embeddings,
+            image_grid=inquiry.image_grid,
+            deepstack=image.deepstack,
+            questions=inquiry.prompt.suffixes,
             exact=self._exact,
-            max_tokens=manifest.codec.answer_tokens,
+            max_tokens=self._max_tokens,
             end=manifest.codec.end,
             max_positions=manifest.decoder.max_positions,
+            repetition_penalty=manifest.codec.repetition_penalty,
+            penalise_numbers=self._penalise_numbers,
+            image_token=-1 if image_token is None else image_token,
         )
-        steps = max(len(answer.tokens) for answer in decoding.answers)
-        located.append(
-            Pose(
-                box=tuple(map(float, box)),
-                keypoints=tuple(
-                    self._keypoint(text.name, answer, crop, steps)
-                    for text, answer in zip(texts, decoding.answers, strict=True)
-                ),
-            )
-        )
+        located.append(inquiry.read(decoding.answers))
         passes, seconds = decoding.passes, decoding.seconds
         located.passes += Passes(1, passes.prefix, passes.suffix, passes.decode)
-        for stage, value in (
-            ("preprocess", cropped - start),
-            ("vision", encoded - cropped),
+        for name, value in (
+            ("preprocess", preprocessed - start),
+            ("vision", encoded - preprocessed),
             ("prefix", seconds.prefix),
             ("suffix", seconds.suffix),
             ("decode", seconds.decode),
-            ("graphs", encoded - cropped + seconds.graphs),
+            ("graphs", encoded - preprocessed + seconds.graphs),
             ("total", time.perf_counter() - start),
         ):
-            located.timings_ms[stage] = located.timings_ms.get(stage, 0.0) + 1000 * value
-
-    def _keypoint(self, name: str, answer: Answer, crop: SquareCrop, steps: int) -> Keypoint:
-        text = self._text(answer)
-        location: Location
-        if self._exact:
-            location = read_text(text.strip(), answer, self._codec, steps)
-        else:
-            location = read_form(answer, self._codec)
-        range_mm = self._bundle.manifest.codec.depth_range_mm
-        return Keypoint(
-            name=name,
-            xy=crop.to_image(location.xy),
-            confidence=location.confidence,
-            std=np.multiply(crop.side, location.std),
-            expected_xy=crop.to_image(location.expected),
-            valid=location.valid,
-            depth=math.nan if range_mm is None else depth_mm(location.depth, range_mm),
-            depth_std=math.nan if range_mm is None else range_mm * location.depth_std,
-            dimensions=2 if range_mm is None else 3,
-            token_ids=tuple(answer.tokens),
-            text=text,
-        )
-
-    def _text(self, answer: Answer) -> str:
-        text = self._detokenize(answer.tokens)
-        return clean_up_spaces(text) if self._bundle.manifest.codec.cleanup_spaces else text
+            located.timings_ms[name] = located.timings_ms.get(name, 0.0) + 1000 * value
 
     def __repr__(self) -> str:
         return f"Localizer({str(self._bundle.path)!r}, decode={'exact' if self._exact else 'constrained'!r})"

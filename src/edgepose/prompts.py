@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From keypoint texts to token ids: the prefix that all questions share and each question's own suffix.
+"""From questions to token ids: the prefix that all questions share and each question's own suffix.
 
 The wording does not belong here: the bundle has the prompt, `edgepose.keypoints` the keypoints.
 """
@@ -7,13 +7,12 @@ The wording does not belong here: the bundle has the prompt, `edgepose.keypoints
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgepose._core import IMAGE_TOKEN
-from edgepose.bundle import PromptSpec
-from edgepose.keypoints import KeypointText
+from edgepose.bundle import PromptSegment, PromptSpec
 
 if TYPE_CHECKING:
     import tokenizers
@@ -31,22 +30,40 @@ class Prompt:
     suffixes: tuple[tuple[int, ...], ...]
     """What each question goes on with, at least one token."""
 
+    def written(self, question: int, image_token: int | None) -> tuple[int, ...]:
+        """All token ids of one question, as the published code counts them.
 
-def build_prompt(spec: PromptSpec, tokenizer: tokenizers.Tokenizer, texts: Sequence[KeypointText]) -> Prompt:
-    """Encode the questions about `texts`.
+        Args:
+            question: place in `suffixes`.
+            image_token: what stands for an image position; None leaves `IMAGE_TOKEN`.
+        """
+        ids = self.prefix + self.suffixes[question]
+        return ids if image_token is None else tuple(image_token if i == IMAGE_TOKEN else i for i in ids)
 
-    Source: LocLLM `datasets/convsersation.py` and `utils/valid2d.py` for what the bundle's prompt spells out.
+
+def build_prompt(
+    spec: PromptSpec,
+    tokenizer: tokenizers.Tokenizer,
+    questions: Sequence[Mapping[str, str]],
+    *,
+    image: int = 0,
+) -> Prompt:
+    """Encode questions about one image.
+
+    Args:
+        spec: the bundle's prompt.
+        tokenizer: the bundle's tokenizer.
+        questions: what the placeholders of the prompt's suffix stand for, one mapping for each question.
+        image: positions that the image takes, where the bundle leaves that to the frame.
+
+    Source: LocLLM `datasets/convsersation.py` and `utils/valid2d.py`, TAIHRI's chat template, for what the
+    bundles' prompts spell out.
     """
-    prefix: list[int] = []
-    for segment in spec.prefix:
-        if segment.tokens is not None:
-            prefix += segment.tokens
-        elif segment.text is not None:
-            prefix += _encode(tokenizer, segment.text)
-        elif segment.image is not None:
-            prefix += [IMAGE_TOKEN] * segment.image
-    questions = [(*prefix, *_encode(tokenizer, _fill(spec.suffix, text))) for text in texts]
-    return split_shared(questions)
+    prefix = _segments(spec.prefix, tokenizer, image)
+    ending = _segments(spec.ending, tokenizer, image)
+    return split_shared(
+        [(*prefix, *_encode(tokenizer, _fill(spec.suffix, values)), *ending) for values in questions]
+    )
 
 
 def split_shared(questions: Sequence[tuple[int, ...]]) -> Prompt:
@@ -62,9 +79,20 @@ def split_shared(questions: Sequence[tuple[int, ...]]) -> Prompt:
     return Prompt(first[:shared], tuple(question[shared:] for question in questions))
 
 
-def _fill(template: str, text: KeypointText) -> str:
-    values = {"name": text.name, "description": text.description, "question": text.asked}
-    return re.sub(r"\{(name|description|question)\}", lambda found: values[found[1]], template)
+def _segments(segments: Sequence[PromptSegment], tokenizer: tokenizers.Tokenizer, image: int) -> list[int]:
+    ids: list[int] = []
+    for segment in segments:
+        if segment.tokens is not None:
+            ids += segment.tokens
+        elif segment.text is not None:
+            ids += _encode(tokenizer, segment.text)
+        elif segment.image is not None:
+            ids += [IMAGE_TOKEN] * (segment.image or image)
+    return ids
+
+
+def _fill(template: str, values: Mapping[str, str]) -> str:
+    return re.sub(r"\{([a-z]+)\}", lambda found: values.get(found[1], found[0]), template)
 
 
 def _encode(tokenizer: tokenizers.Tokenizer, text: str) -> list[int]:

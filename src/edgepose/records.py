@@ -39,7 +39,8 @@ def read_record(kind: type[Record], value: object, where: str, problems: list[st
 
     Args:
         kind: a dataclass whose fields are int, float, str, bool, object, Literal, `T | None`,
-            `tuple[T, ...]`, `Mapping[str, T]` or further dataclasses.
+            `tuple[T, ...]`, `Mapping[str, T]`, further dataclasses, or a union of dataclasses that a Literal
+            field `kind` tells apart.
         value: what `json.loads` returned.
         where: path of this value for messages, for example `decoder`; empty at the top.
         problems: one line is appended for each missing, unexpected or ill-typed field.
@@ -79,8 +80,14 @@ def read_value(kind: Any, value: object, where: str, problems: list[str]) -> Any
             )
         return value
     if origin in (Union, types.UnionType):
-        (inner,) = (argument for argument in arguments if argument is not type(None))
-        return None if value is None else read_value(inner, value, where, problems)
+        kinds = [argument for argument in arguments if argument is not type(None)]
+        if value is None and len(kinds) < len(arguments):
+            return None
+        return (
+            read_value(kinds[0], value, where, problems)
+            if len(kinds) == 1
+            else _read_tagged(kinds, value, where, problems)
+        )
     if origin is tuple:
         if not isinstance(value, list):
             problems.append(f"{where}: expected a list; got {shorten(value)}")
@@ -94,6 +101,24 @@ def read_value(kind: Any, value: object, where: str, problems: list[str]) -> Any
     return _read_scalar(kind, value, where, problems)
 
 
+def _read_tagged(kinds: list[Any], value: object, where: str, problems: list[str]) -> Any:
+    """Reads one of several dataclasses, told apart by what their field `kind` allows."""
+    if not isinstance(value, dict):
+        problems.append(f"{where}: expected an object; got {shorten(value)}")
+        return None
+    tags = {tag: kind for kind in kinds for tag in typing.get_args(typing.get_type_hints(kind)["kind"])}
+    said = value.get("kind")
+    if not isinstance(said, str) or said not in tags:
+        got = (
+            "missing"
+            if "kind" not in value
+            else f"expected one of {', '.join(map(repr, tags))}; got {shorten(said)}"
+        )
+        problems.append(f"{_join(where, 'kind')}: {got}")
+        return None
+    return read_record(tags[said], value, where, problems)
+
+
 def _read_scalar(kind: Any, value: object, where: str, problems: list[str]) -> object:
     if kind is float and type(value) is int and abs(value) < 2**53:
         return float(value)
@@ -103,10 +128,12 @@ def _read_scalar(kind: Any, value: object, where: str, problems: list[str]) -> o
 
 
 def write_value(value: object) -> Any:
-    """The JSON value of a record, a mapping, a sequence or a scalar; fields that are None are left out."""
+    """The JSON value of a record, a mapping, a sequence or a scalar; fields that hold their default are left
+    out.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        named = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
-        return {name: write_value(item) for name, item in named if item is not None}
+        named = ((field, getattr(value, field.name)) for field in dataclasses.fields(value))
+        return {field.name: write_value(item) for field, item in named if item != field.default}
     if isinstance(value, Mapping):
         return {str(name): write_value(item) for name, item in value.items()}
     if isinstance(value, (tuple, list)):

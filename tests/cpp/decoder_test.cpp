@@ -2,6 +2,7 @@
 #include "edgepose/decoder.hpp"
 
 #include "edgepose/error.hpp"
+#include "expectations.hpp"
 #include "fake_world.hpp"
 #include "reference_decoder.hpp"
 
@@ -17,45 +18,30 @@ namespace {
 
 using testing::Asked;
 using testing::Behaviour;
+using testing::expect_same;
 using testing::FakeWorld;
-
-constexpr Behaviour kBehaviours[] = {
-    Behaviour::follows_form,
-    Behaviour::never_follows,
-    Behaviour::skips_opening,
-    Behaviour::leaves_somewhere,
-    Behaviour::ends_early
-};
-
-void expect_same(const Answer& got, const Answer& expected) {
-  EXPECT_EQ(got.tokens, expected.tokens);
-  EXPECT_EQ(got.follows_form, expected.follows_form);
-  ASSERT_EQ(got.choices.size(), expected.choices.size());
-  for (std::size_t k = 0; k < got.choices.size(); ++k) {
-    EXPECT_EQ(got.choices[k].token, expected.tokens[k]);
-    EXPECT_NEAR(got.choices[k].probability, expected.choices[k].probability, 1e-6) << "token " << k;
-    EXPECT_NEAR(got.choices[k].share, expected.choices[k].share, 1e-9) << "token " << k;
-    EXPECT_NEAR(got.choices[k].mean, expected.choices[k].mean, 1e-9) << "token " << k;
-    EXPECT_NEAR(got.choices[k].variance, expected.choices[k].variance, 1e-9) << "token " << k;
-  }
-}
+using testing::kBehaviours;
 
 Decoding expect_constrained(FakeWorld& world, const Asked& asked) {
-  auto decoding = world.decoder.decode(asked.prompt(), world.options(Mode::constrained));
+  auto decoding = world.decode(asked, world.options(Mode::constrained));
   EXPECT_EQ(decoding.answers.size(), asked.questions.size());
   for (std::size_t q = 0; q < asked.questions.size(); ++q) {
-    expect_same(decoding.answers[q], testing::reference_constrained(world.model, asked.codes(q)));
+    expect_same(
+        decoding.answers[q],
+        testing::reference_constrained(world.model, world.model.form, asked.codes(q))
+    );
   }
   return decoding;
 }
 
 Decoding expect_exact(FakeWorld& world, const Asked& asked, std::int32_t max_tokens = 13) {
-  auto decoding = world.decoder.decode(asked.prompt(), world.options(Mode::exact, max_tokens));
+  auto decoding = world.decode(asked, world.options(Mode::exact, max_tokens));
   EXPECT_EQ(decoding.answers.size(), asked.questions.size());
   for (std::size_t q = 0; q < asked.questions.size(); ++q) {
     const auto length = static_cast<std::size_t>(max_tokens);
     expect_same(
-        decoding.answers[q], testing::reference_greedy(world.model, asked.codes(q), length)
+        decoding.answers[q],
+        testing::reference_greedy(world.model, world.model.form, asked.codes(q), length)
     );
   }
   return decoding;
@@ -244,16 +230,21 @@ TEST(Decoder, WorksForEveryFormOfTheCodec) {
     const DigitCodec codec(places, testing::kTokens);
     world.model.form = codec.form();
     world.graphs.model().form = codec.form();
-    Decoder decoder(world.backend, codec.form());
     const Asked asked = world.ask(random, 4);
-    const auto free = decoder.decode(asked.prompt(), world.options(Mode::constrained));
-    const auto exact = decoder.decode(asked.prompt(), world.options(Mode::exact, 25));
+    const auto free = world.decode(asked, world.options(Mode::constrained));
+    const auto exact = world.decode(asked, world.options(Mode::exact, 25));
     std::int32_t digits = 0;
     for (const std::int32_t count : places) digits += count;
     EXPECT_EQ(free.passes.decode, digits - 1);
     for (std::size_t q = 0; q < 4; ++q) {
-      expect_same(free.answers[q], testing::reference_constrained(world.model, asked.codes(q)));
-      expect_same(exact.answers[q], testing::reference_greedy(world.model, asked.codes(q), 25));
+      expect_same(
+          free.answers[q],
+          testing::reference_constrained(world.model, world.model.form, asked.codes(q))
+      );
+      expect_same(
+          exact.answers[q],
+          testing::reference_greedy(world.model, world.model.form, asked.codes(q), 25)
+      );
       EXPECT_TRUE(exact.answers[q].follows_form);
     }
   }
@@ -262,10 +253,11 @@ TEST(Decoder, WorksForEveryFormOfTheCodec) {
 TEST(Decoder, AFormWithoutFreeTokensNeedsNoPassBehindThePrefix) {
   std::mt19937 random(13);
   FakeWorld world;
-  const Form form{{Alphabet{{4}}, Alphabet{{7}}}, {0, 1}};
-  Decoder decoder(world.backend, form);
+  // The codec's opening and closing bracket.
+  const Form form(world.codec.form().shared_alphabets(), {{.alphabet = 1}, {.alphabet = 5}});
   const Asked asked = world.ask(random, 2);
-  const auto decoding = decoder.decode(asked.prompt(), world.options(Mode::constrained));
+  const auto decoding =
+      world.decoder.decode(form, asked.prompt(), world.options(Mode::constrained));
   EXPECT_EQ(decoding.passes.suffix, 0);
   EXPECT_EQ(decoding.passes.decode, 0);
   for (const Answer& answer : decoding.answers) {
@@ -278,7 +270,7 @@ template <typename Expected>
 void expect_refused(FakeWorld& world, const Prompt& prompt, const std::string& holds) {
   for (const Mode mode : {Mode::constrained, Mode::exact}) {
     try {
-      world.decoder.decode(prompt, world.options(mode));
+      world.decoder.decode(world.model.form, prompt, world.options(mode));
       ADD_FAILURE() << "nothing was thrown for " << holds;
     } catch (const Expected& error) {
       EXPECT_NE(std::string(error.what()).find(holds), std::string::npos) << error.what();

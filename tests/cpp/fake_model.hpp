@@ -41,7 +41,7 @@ enum class Behaviour : std::uint8_t {
 };
 
 struct FakeModel {
-  Form form;
+  Form form;  // of the answers of models that follow one
   std::int32_t vocabulary = 0;
   std::int32_t ask = 0;  // the last token of every question, and of nothing else
   std::int32_t end = 0;
@@ -63,40 +63,61 @@ struct FakeModel {
     const auto asked = std::find(codes.rbegin(), codes.rend(), ask);
     const auto place = static_cast<std::size_t>(asked - codes.rbegin());
     const std::uint64_t prompt = hash_of(codes, codes.size() - place);
-    const std::size_t slots = form.slots.size();
+    const auto slots = static_cast<std::size_t>(form.longest());
+    const std::vector<std::int32_t> answer(asked.base(), codes.end());
     switch (behaviour) {
       case Behaviour::follows_form:
-        return place < slots ? in_form(place, hash) : end;
+        return in_form(answer, hash);
       case Behaviour::never_follows:
-        return outside_form(place, hash);
+        return outside_form(answer, hash);
       case Behaviour::skips_opening:
-        return place + 3 < slots ? in_form(place + 3, hash) : end;
+        return place + 3 < form.slots().size() ? in_slot(place + 3, hash) : end;
       case Behaviour::leaves_somewhere: {
         const std::size_t leaves_at = prompt % slots;
-        return place < leaves_at ? in_form(place, hash) : outside_form(place, hash);
+        return place < leaves_at ? in_form(answer, hash) : outside_form(answer, hash);
       }
       case Behaviour::ends_early: {
         const std::size_t ends_at = prompt % (slots + 1);
-        return place < ends_at && place < slots ? in_form(place, hash) : end;
+        return place < ends_at ? in_form(answer, hash) : end;
       }
     }
     return end;
   }
 
-  std::int32_t in_form(std::size_t place, std::uint64_t hash) const {
-    const auto& tokens = form.alphabets[static_cast<std::size_t>(form.slots[place])].tokens;
+  const std::vector<std::int32_t>& tokens_of(const Slot& slot) const {
+    return form.alphabets()[static_cast<std::size_t>(slot.alphabet)].tokens;
+  }
+
+  std::int32_t in_slot(std::size_t slot, std::uint64_t hash) const {
+    const auto& tokens = tokens_of(form.slots()[slot]);
     return tokens[hash % tokens.size()];
   }
 
-  std::int32_t outside_form(std::size_t place, std::uint64_t hash) const {
-    static const std::vector<std::int32_t> none;
-    const auto& allowed = place < form.slots.size()
-                              ? form.alphabets[static_cast<std::size_t>(form.slots[place])].tokens
-                              : none;
+  // What the form allows behind an answer; nothing where it has left the form or is whole.
+  std::vector<std::int32_t> allowed(const std::vector<std::int32_t>& answer) const {
+    Grammar grammar(form);
+    for (const std::int32_t token : answer) {
+      if (!grammar.accept(token)) return {};
+    }
+    if (grammar.finished()) return {};
+    std::vector<std::int32_t> tokens;
+    for (const std::int32_t token : tokens_of(grammar.slot())) {
+      if (grammar.allows(token)) tokens.push_back(token);
+    }
+    return tokens;
+  }
+
+  std::int32_t in_form(const std::vector<std::int32_t>& answer, std::uint64_t hash) const {
+    const auto tokens = allowed(answer);
+    return tokens.empty() ? end : tokens[hash % tokens.size()];
+  }
+
+  std::int32_t outside_form(const std::vector<std::int32_t>& answer, std::uint64_t hash) const {
+    const auto tokens = allowed(answer);
     for (std::uint64_t k = hash;; ++k) {
       const auto token = static_cast<std::int32_t>(k % static_cast<std::uint64_t>(vocabulary));
       if (token == ask || token == end) continue;
-      if (std::find(allowed.begin(), allowed.end(), token) == allowed.end()) return token;
+      if (std::find(tokens.begin(), tokens.end(), token) == tokens.end()) return token;
     }
   }
 };

@@ -71,8 +71,8 @@ struct FakeWorld {
         model{codec.form(), kVocabulary, kAsk, kEnd, behaviour},
         graphs(model, dims, answer_tokens()),
         embeddings(rows(kVocabulary)),
-        backend(graphs, dims, embeddings.data(), codec.form().alphabets, answer_tokens()),
-        decoder(backend, codec.form()) {
+        backend(graphs, dims, embeddings.data(), codec.alphabets(), answer_tokens()),
+        decoder(backend) {
     for (Code code = 0; code < kVocabulary; ++code) write_row(embeddings, code, code);
   }
 
@@ -125,6 +125,10 @@ struct FakeWorld {
 
   static std::int32_t word(std::mt19937& random) {
     return static_cast<std::int32_t>(kFirstWord + random() % (kVocabulary - kFirstWord));
+  }
+
+  Decoding decode(const Asked& asked, const DecodeOptions& options) {
+    return decoder.decode(model.form, asked.prompt(), options);
   }
 
   DecodeOptions options(Mode mode, std::int32_t max_tokens = 13) const {

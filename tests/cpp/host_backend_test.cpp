@@ -1,74 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "edgepose/host_backend.hpp"
 
-#include "counting_new.hpp"
 #include "edgepose/error.hpp"
 #include "fake_world.hpp"
+#include "feeding.hpp"
 #include "reference_decoder.hpp"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <random>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace edgepose {
 namespace {
 
+using testing::add_run;
 using testing::Asked;
+using testing::begin;
+using testing::best_digit;
+using testing::extent_of;
 using testing::FakeWorld;
-
-// Graphs that answer zeros and allocate nothing.
-class StillGraphs final : public Graphs {
- public:
-  std::int64_t
-  bind(const std::string&, std::span<const TensorView> inputs, std::span<const TensorView>)
-      override {
-    for (const TensorView& input : inputs) {
-      if (input.name == "suffix_key.0" && input.shape[2] > 0) ++decode_binds;
-    }
-    return binds++;
-  }
-  void run(std::int64_t) override { ++runs; }
-  void release() override { ++releases; }
-
-  std::int64_t binds = 0;
-  std::int64_t decode_binds = 0;  // of passes behind other tokens
-  std::int64_t runs = 0;
-  std::int64_t releases = 0;
-};
-
-Extent extent_of(const Asked& asked, std::int64_t suffix) {
-  return {
-      static_cast<std::int64_t>(asked.prefix.size()),
-      static_cast<std::int64_t>(asked.questions.size()),
-      suffix
-  };
-}
-
-void begin(FakeWorld& world, const Asked& asked, std::int64_t suffix = 40) {
-  world.backend.begin(extent_of(asked, suffix));
-  world.backend.feed_prefix(asked.prefix, asked.image.empty() ? nullptr : asked.image.data());
-}
-
-void add_run(
-    Step& step, std::int32_t question, std::int32_t slot, const std::vector<Feed>& feeds, int looks
-) {
-  step.runs.push_back(
-      {.question = question,
-       .slot = slot,
-       .first = static_cast<std::int32_t>(step.feeds.size()),
-       .count = static_cast<std::int32_t>(feeds.size()),
-       .looks = looks}
-  );
-  step.feeds.insert(step.feeds.end(), feeds.begin(), feeds.end());
-  for (int k = 0; k < looks; ++k) step.alphabets.push_back(0);
-}
-
-std::int32_t best_digit(const FakeWorld& world, const std::vector<testing::Code>& codes) {
-  return testing::best_of(world.model.logits(codes), world.codec.form().alphabets[0].tokens);
-}
+using testing::StillGraphs;
 
 TEST(HostBackend, FeedsChoicesThatNobodyHasReadYet) {
   std::mt19937 random(1);
@@ -236,7 +192,8 @@ TEST(HostBackend, UsesTheHeadThatTheStepNames) {
   world.backend.feed(step);
   EXPECT_EQ(world.graphs.heads, (std::vector<std::string>{"lm_head"}));
   for (std::size_t q = 0; q < 2; ++q) {
-    const auto expected = testing::reference_greedy(world.model, asked.codes(q), 1);
+    const auto expected =
+        testing::reference_greedy(world.model, world.model.form, asked.codes(q), 1);
     EXPECT_EQ(world.backend.choices()[q].token, expected.tokens[0]);
   }
 }
@@ -255,7 +212,7 @@ TEST(HostBackend, RefusesStepsThatDoNotContinueTheCache) {
   EXPECT_THROW(world.backend.feed(step), Error) << "over what is there";
   step.clear();
   add_run(step, 0, 2, {40}, 1);
-  step.alphabets.clear();
+  step.looks.clear();
   EXPECT_THROW(world.backend.feed(step), Error) << "a look without an alphabet";
   step.clear();
   add_run(step, 0, 2, {40, 41, 42, 43, 44}, 0);
@@ -284,7 +241,7 @@ TEST(HostBackend, RefusesCodecsThatTheHeadsCannotAnswer) {
   const FakeWorld world;
   StillGraphs graphs;
   const auto make = [&](DecoderDims dims, std::vector<std::int32_t> answer_head) {
-    HostBackend(graphs, dims, nullptr, world.codec.form().alphabets, answer_head);
+    HostBackend(graphs, dims, nullptr, world.codec.alphabets(), answer_head);
   };
   EXPECT_NO_THROW(make(world.dims, testing::answer_tokens()));
   auto missing = testing::answer_tokens();
@@ -297,6 +254,83 @@ TEST(HostBackend, RefusesCodecsThatTheHeadsCannotAnswer) {
   EXPECT_THROW(make(small, testing::answer_tokens()), BundleError);
 }
 
+TEST(HostBackend, RefusesAlphabetsThatAreEmpty) {
+  const FakeWorld world;
+  StillGraphs graphs;
+  const auto make = [&](std::vector<Alphabet> alphabets) {
+    HostBackend(graphs, world.dims, nullptr, std::move(alphabets), testing::answer_tokens());
+  };
+  EXPECT_THROW(make({}), BundleError);
+  EXPECT_THROW(make({Alphabet{{4, 5}}, Alphabet{}}), BundleError);
+}
+
+TEST(HostBackend, NeverChoosesWhatIsBanned) {
+  std::mt19937 random(16);
+  FakeWorld world;
+  const Asked asked = world.ask(random, {31, kImageToken}, {3});
+  const auto codes = asked.codes(0);
+  const auto logits = world.model.logits(codes);
+  std::vector<std::int32_t> left = world.codec.alphabets()[0].tokens;
+  std::vector<std::int32_t> banned = {5};  // not of this alphabet: without meaning
+  while (!left.empty()) {
+    begin(world, asked);
+    Step step;
+    add_run(step, 0, 0, asked.questions[0], 1);
+    step.banned = {1, 2};
+    step.looks[0].first_banned = 2;
+    step.looks[0].banned = static_cast<std::int32_t>(banned.size());
+    step.banned.insert(step.banned.end(), banned.begin(), banned.end());
+    world.backend.feed(step);
+    const Choice choice = world.backend.choices()[0];
+    EXPECT_EQ(choice.token, testing::best_of(logits, left));
+    const auto shares = testing::softmax(logits, left);
+    EXPECT_NEAR(choice.share, *std::max_element(shares.begin(), shares.end()), 1e-9);
+    banned.push_back(choice.token);
+    left.erase(std::find(left.begin(), left.end(), choice.token));
+  }
+}
+
+// Looks in a draft are penalised for what stands before them, and for nothing that was dropped.
+TEST(HostBackend, PenalisesEveryLookForItsOwnPast) {
+  std::mt19937 random(17);
+  FakeWorld world;
+  const Asked asked = world.ask(random, {31, kImageToken, 32}, {3});
+  Extent extent = extent_of(asked, 40);
+  extent.penalty = {.factor = 40, .image_token = 33};
+  world.backend.begin(extent);
+  world.backend.feed_prefix({asked.prefix, asked.image.data()});
+  auto codes = asked.codes(0);
+  const testing::ReferencePenalty penalty{40, 33};
+  const auto expected = [&] {
+    return testing::best_of(
+        testing::penalised(world.model.logits(codes), testing::ids_of(codes, penalty), 40),
+        [] {
+          std::vector<std::int32_t> all;
+          for (std::int32_t token = 0; token < testing::kVocabulary; ++token) all.push_back(token);
+          return all;
+        }()
+    );
+  };
+  Step step;
+  step.head = Head::full;
+  add_run(step, 0, 0, {asked.questions[0][0], asked.questions[0][1], testing::kAsk, 4, 20, 5}, 4);
+  for (Look& look : step.looks) look.penalised = true;
+  world.backend.feed(step);
+  for (std::size_t look = 0; look < 4; ++look) {
+    EXPECT_EQ(world.backend.choices()[look].token, expected()) << look;
+    codes.push_back(look == 0 ? 4 : look == 1 ? 20 : 5);
+  }
+  world.backend.truncate(0, 4);  // only 4 was right
+  codes = asked.codes(0);
+  codes.insert(codes.end(), {4, 21});
+  step.clear();
+  step.head = Head::full;
+  add_run(step, 0, 4, {21}, 1);
+  step.looks[0].penalised = true;
+  world.backend.feed(step);
+  EXPECT_EQ(world.backend.choices()[4].token, expected());
+}
+
 // A NaN that stayed in a cache would poison later prompts from behind their masks.
 TEST(HostBackend, IsCleanAfterNumbersThatOverflowed) {
   std::mt19937 random(10);
@@ -306,12 +340,13 @@ TEST(HostBackend, IsCleanAfterNumbersThatOverflowed) {
       const Asked before =
           world.ask(random, {31, kImageToken, kImageToken, kImageToken}, {20, 9, 2});
       world.graphs.overflows_at = pass;
-      EXPECT_THROW(world.decoder.decode(before.prompt(), world.options(mode)), BackendError);
+      EXPECT_THROW(world.decode(before, world.options(mode)), BackendError);
       // Everything is smaller now, so that old slots stay behind the masks; the fake looks at them.
       const Asked after = world.ask(random, {33, 34}, {3, 1});
-      const auto decoding = world.decoder.decode(after.prompt(), world.options(Mode::constrained));
+      const auto decoding = world.decode(after, world.options(Mode::constrained));
       for (std::size_t q = 0; q < 2; ++q) {
-        const auto expected = testing::reference_constrained(world.model, after.codes(q));
+        const auto expected =
+            testing::reference_constrained(world.model, world.model.form, after.codes(q));
         EXPECT_EQ(decoding.answers[q].tokens, expected.tokens);
       }
     }
@@ -325,126 +360,20 @@ TEST(HostBackend, IsCleanAfterAnImageWithNaN) {
   for (std::int64_t row = 0; row < 30; ++row) {
     testing::store_nan(DataType::float32, before.image.data(), row * world.dims.hidden);
   }
-  EXPECT_THROW(
-      world.decoder.decode(before.prompt(), world.options(Mode::constrained)), BackendError
-  );
+  EXPECT_THROW(world.decode(before, world.options(Mode::constrained)), BackendError);
   const Asked after = world.ask(random, {31, 32}, {9, 1, 1});
-  const auto decoding = world.decoder.decode(after.prompt(), world.options(Mode::constrained));
+  const auto decoding = world.decode(after, world.options(Mode::constrained));
   for (std::size_t q = 0; q < 3; ++q) {
-    const auto expected = testing::reference_constrained(world.model, after.codes(q));
+    const auto expected =
+        testing::reference_constrained(world.model, world.model.form, after.codes(q));
     EXPECT_EQ(decoding.answers[q].tokens, expected.tokens);
-  }
-}
-
-TEST(HostBackend, KeepsItsBindingsAndNotTooMany) {
-  std::mt19937 random(12);
-  FakeWorld world;
-  const auto decode = [&](const Asked& asked) {
-    const auto decoding = world.decoder.decode(asked.prompt(), world.options(Mode::constrained));
-    const auto expected = testing::reference_constrained(world.model, asked.codes(0));
-    EXPECT_EQ(decoding.answers[0].tokens, expected.tokens);
-  };
-  decode(world.ask(random, std::vector<std::int32_t>(40, 31), {40}));
-  const auto releases = world.graphs.releases;
-  const Asked asked = world.ask(random, std::vector<std::int32_t>(7, 32), {5});
-  decode(asked);
-  const auto live = world.graphs.live_bindings();
-  decode(asked);
-  EXPECT_EQ(world.graphs.live_bindings(), live) << "the same shapes are bound once";
-  EXPECT_EQ(world.graphs.releases, releases) << "no memory moved";
-  for (std::size_t prefix = 1; prefix <= 40; ++prefix) {
-    decode(world.ask(random, std::vector<std::int32_t>(prefix, 31), {prefix}));
-    EXPECT_LE(world.graphs.live_bindings(), 128U);
-  }
-  EXPECT_GT(world.graphs.releases, releases);
-}
-
-TEST(HostBackend, AllocatesNothingOnceItKnowsThePrompt) {
-  const FakeWorld world;
-  StillGraphs graphs;
-  HostBackend backend(
-      graphs,
-      world.dims,
-      world.embeddings.data(),
-      world.codec.form().alphabets,
-      testing::answer_tokens()
-  );
-  std::mt19937 random(13);
-  const Asked asked = world.ask(random, 17);
-  std::vector<Step> steps(4);
-  std::vector<std::int32_t> fed(17, 0);
-  for (std::size_t pass = 0; pass < steps.size(); ++pass) {
-    steps[pass].head = pass == 2 ? Head::full : Head::answer;
-    for (std::int32_t i = 0; i < 17; ++i) {
-      const auto q = static_cast<std::size_t>(i);
-      const auto feeds = pass == 0 ? asked.questions[q] : std::vector<Feed>{chosen(i), 5, 6};
-      add_run(steps[pass], i, fed[q], feeds, pass == 3 ? 3 : 1);
-      fed[q] += static_cast<std::int32_t>(feeds.size());
-    }
-  }
-  const auto run = [&] {
-    std::vector<std::size_t> counts;
-    counts.reserve(8);
-    counts.push_back(testing::allocations());
-    backend.begin(extent_of(asked, 64));
-    counts.push_back(testing::allocations());
-    backend.feed_prefix(asked.prefix, asked.image.data());
-    counts.push_back(testing::allocations());
-    for (const Step& step : steps) {
-      backend.feed(step);
-      counts.push_back(testing::allocations());
-    }
-    return counts;
-  };
-  run();  // buffers grow, which voids what was bound before
-  run();  // all is bound
-  const auto binds = graphs.binds;
-  const auto releases = graphs.releases;
-  const auto counts = run();
-  for (std::size_t stage = 1; stage < counts.size(); ++stage) {
-    EXPECT_EQ(counts[stage], counts[stage - 1]) << "stage " << stage;
-  }
-  EXPECT_EQ(graphs.binds, binds);
-  EXPECT_EQ(graphs.releases, releases);
-}
-
-TEST(HostBackend, DecodingAllocatesItsResultOnly) {
-  const FakeWorld world;
-  StillGraphs graphs;
-  HostBackend backend(
-      graphs,
-      world.dims,
-      world.embeddings.data(),
-      world.codec.form().alphabets,
-      testing::answer_tokens()
-  );
-  Decoder decoder(backend, world.codec.form());
-  std::mt19937 random(14);
-  const Asked asked = world.ask(random, 17);
-  for (const Mode mode : {Mode::constrained, Mode::exact}) {
-    decoder.decode(asked.prompt(), world.options(mode));
-    const auto decode_binds = graphs.decode_binds;
-    const auto releases = graphs.releases;
-    decoder.decode(asked.prompt(), world.options(mode));
-    EXPECT_EQ(graphs.decode_binds, decode_binds) << "one prompt is enough for the decode steps";
-    EXPECT_EQ(graphs.releases, releases);
-    const auto binds = graphs.binds;
-    const std::size_t before = testing::allocations();
-    const auto decoding = decoder.decode(asked.prompt(), world.options(mode));
-    const std::size_t count = testing::allocations() - before;
-    // The list of answers, tokens and choices of each; the progress of the questions, and what
-    // each has drafted or chosen.
-    EXPECT_EQ(graphs.binds, binds) << "two prompts are enough for everything";
-    EXPECT_LE(count, 2 + 3 * decoding.answers.size());
-    RecordProperty(mode == Mode::exact ? "exact" : "constrained", static_cast<int>(count));
   }
 }
 
 TEST(HostBackend, CountsTheTimeInTheGraphs) {
   std::mt19937 random(15);
   FakeWorld world;
-  const auto first =
-      world.decoder.decode(world.ask(random, 9).prompt(), world.options(Mode::exact));
+  const auto first = world.decode(world.ask(random, 9), world.options(Mode::exact));
   EXPECT_GT(first.seconds.graphs, 0);
   EXPECT_LE(
       first.seconds.graphs, first.seconds.prefix + first.seconds.suffix + first.seconds.decode

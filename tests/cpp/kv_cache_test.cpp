@@ -196,6 +196,35 @@ TEST(KvCache, MovesOnlyToGrow) {
   EXPECT_EQ(cache.length(39), 0);
 }
 
+TEST(KvCache, GrowsAndKeepsItsContents) {
+  KvCache cache(kLayout);
+  cache.reset(2, 3, 2);
+  write_all(cache, 1, 50, 0, 0, 2, 0, 0);
+  write_all(cache, 1, 50, 0, 10, 1, 1, 0);
+  write_all(cache, 1, 50, 0, 20, 2, 2, 0);
+  EXPECT_TRUE(cache.grow(5));
+  EXPECT_EQ(cache.capacity(), 5);
+  EXPECT_EQ(cache.length(1), 1);
+  EXPECT_EQ(tokens_in(cache, 0), (std::vector<int>{0, 1, -1, -1, -1}));
+  EXPECT_EQ(tokens_in(cache, 1), (std::vector<int>{10, -1, -1, -1, -1}));
+  EXPECT_EQ(tokens_in(cache, 2), (std::vector<int>{20, 21, -1, -1, -1}));
+  // Where the memory is there already, nothing but the suffixes moves in it.
+  cache.reset(2, 3, 2);
+  for (const std::int64_t question : {0, 1, 2}) {
+    write_all(cache, 1, 50, 0, 10 * question, 2, question, 0);
+  }
+  EXPECT_FALSE(cache.grow(4));
+  for (const std::int64_t question : {0, 1, 2}) {
+    EXPECT_EQ(cache.length(question), 2);
+    write_all(cache, 1, 50, 0, 10 * question + 2, 2, question, 2);
+  }
+  EXPECT_EQ(tokens_in(cache, 0), (std::vector<int>{0, 1, 2, 3}));
+  EXPECT_EQ(tokens_in(cache, 1), (std::vector<int>{10, 11, 12, 13}));
+  EXPECT_EQ(tokens_in(cache, 2), (std::vector<int>{20, 21, 22, 23}));
+  EXPECT_FALSE(cache.grow(4));
+  EXPECT_THROW(cache.grow(3), Error);
+}
+
 TEST(KvCache, ErasesAllSuffixes) {
   KvCache cache(kLayout);
   cache.reset(1, 2, 3);

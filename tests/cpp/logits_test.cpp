@@ -79,7 +79,7 @@ TEST(ChooseFromAll, EqualsPlainSoftmax) {
       std::normal_distribution<float> normal(0, 1.0F + static_cast<float>(round));
       std::vector<float> logits(size);
       for (float& logit : logits) logit = normal(random);
-      const Choice choice = choose_from_all(logits, alphabet);
+      const Choice choice = choose_from_all(logits, alphabet, alphabet);
       const Choice expected =
           testing::describe(logits, all, alphabet, testing::best_of(logits, all));
       EXPECT_EQ(choice.token, expected.token);
@@ -97,7 +97,7 @@ TEST(ChooseFromAll, TakesTheFirstOfEqualMaxima) {
       std::vector<float> logits(size, -1.0F);
       logits[first] = 2.0F;
       logits[size - 1] = 2.0F;
-      const Choice choice = choose_from_all(logits, Alphabet{{0}});
+      const Choice choice = choose_from_all(logits, Alphabet{{0}}, Alphabet{{0}});
       EXPECT_EQ(choice.token, static_cast<std::int32_t>(first));
     }
   }
@@ -105,7 +105,7 @@ TEST(ChooseFromAll, TakesTheFirstOfEqualMaxima) {
 
 TEST(ChooseFromAll, GivesATokenOutsideTheAlphabetNoShare) {
   const std::vector<float> logits = {1.0F, 5.0F, 1.0F};
-  const Choice choice = choose_from_all(logits, Alphabet{{0, 2}});
+  const Choice choice = choose_from_all(logits, Alphabet{{0, 2}}, Alphabet{{0, 2}});
   EXPECT_EQ(choice.token, 1);
   EXPECT_EQ(choice.share, 0);
   EXPECT_DOUBLE_EQ(choice.mean, 0.5);
@@ -161,20 +161,23 @@ TEST(Choosing, RefusesLogitsWithoutADistribution) {
       for (const std::size_t where : {std::size_t{0}, std::size_t{1}, size - 1}) {
         std::vector<float> logits(size, 1.0F);
         logits[where] = bad;
-        EXPECT_THROW(choose_from_all(logits, alphabet), BackendError) << bad << " at " << where;
+        EXPECT_THROW(choose_from_all(logits, alphabet, alphabet), BackendError)
+            << bad << " at " << where;
         if (where < 2) {
           EXPECT_THROW(choose_among(logits, columns, alphabet), BackendError);
         }
       }
     }
-    EXPECT_THROW(choose_from_all(std::vector<float>(size, -kInfinity), alphabet), BackendError);
+    EXPECT_THROW(
+        choose_from_all(std::vector<float>(size, -kInfinity), alphabet, alphabet), BackendError
+    );
   }
 }
 
 // A graph may mask tokens.
 TEST(Choosing, TakesMinusInfinityForNever) {
   const std::vector<float> logits = {-kInfinity, 2.0F, -kInfinity};
-  const Choice choice = choose_from_all(logits, Alphabet{{0, 1}});
+  const Choice choice = choose_from_all(logits, Alphabet{{0, 1}}, Alphabet{{0, 1}});
   EXPECT_EQ(choice.token, 1);
   EXPECT_NEAR(choice.probability, 1, 1e-6);
   EXPECT_EQ(choice.mean, 1);

@@ -10,6 +10,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 namespace edgepose::testing {
@@ -66,49 +67,99 @@ inline std::int32_t best_of(
   });
 }
 
-inline Answer reference_constrained(const FakeModel& model, std::vector<Code> codes) {
+// Logits of the next token, penalised for what stands in `ids` (image rows as the token they count
+// as, -1 for nothing).
+inline std::vector<float> penalised(
+    std::vector<float> logits, const std::vector<std::int32_t>& ids, float penalty
+) {
+  for (std::size_t token = 0; token < logits.size(); ++token) {
+    if (std::find(ids.begin(), ids.end(), static_cast<std::int32_t>(token)) == ids.end()) continue;
+    float& logit = logits[token];
+    logit = logit < 0 ? logit * penalty : logit / penalty;
+  }
+  return logits;
+}
+
+struct ReferencePenalty {
+  float factor = 1;
+  std::int32_t image_token = -1;
+  bool numbers = false;  // in constrained mode
+};
+
+inline std::vector<std::int32_t> ids_of(
+    const std::vector<Code>& codes, const ReferencePenalty& penalty
+) {
+  std::vector<std::int32_t> ids;
+  for (const Code code : codes) {
+    ids.push_back(code >= kFirstImageCode ? penalty.image_token : code);
+  }
+  return ids;
+}
+
+inline Answer reference_constrained(
+    const FakeModel& model,
+    const Form& form,
+    std::vector<Code> codes,
+    const ReferencePenalty& penalty = {}
+) {
   Answer answer;
   answer.follows_form = true;
-  for (const std::int32_t slot : model.form.slots) {
-    const Alphabet& alphabet = model.form.alphabets[static_cast<std::size_t>(slot)];
-    const auto logits = model.logits(codes);
-    const auto token = best_of(logits, alphabet.tokens);
+  for (Grammar grammar(form); !grammar.finished();) {
+    const Alphabet& alphabet = form.alphabets()[static_cast<std::size_t>(grammar.alphabet())];
+    Alphabet allowed;
+    for (const std::int32_t token : alphabet.tokens) {
+      if (grammar.allows(token)) allowed.tokens.push_back(token);
+    }
+    auto logits = model.logits(codes);
+    if (penalty.numbers || !grammar.slot().number) {
+      logits = penalised(std::move(logits), ids_of(codes, penalty), penalty.factor);
+    }
+    const auto token = best_of(logits, allowed.tokens);
     answer.tokens.push_back(token);
-    answer.choices.push_back(
-        alphabet.tokens.size() == 1 ? Choice{.token = token, .probability = 1, .share = 1}
-                                    : describe(logits, alphabet.tokens, alphabet, token)
-    );
+    Choice choice{.token = token, .probability = 1, .share = 1};
+    if (allowed.tokens.size() > 1) {
+      // Indexes count the banned tokens too, with a share of nothing.
+      for (const std::int32_t banned : alphabet.tokens) {
+        if (!grammar.allows(banned)) logits[static_cast<std::size_t>(banned)] = -1e30F;
+      }
+      choice = describe(logits, allowed.tokens, alphabet, token);
+    }
+    answer.choices.push_back(choice);
+    grammar.accept(token);
     codes.push_back(token);
   }
   return answer;
 }
 
 inline Answer reference_greedy(
-    const FakeModel& model, std::vector<Code> codes, std::size_t max_tokens
+    const FakeModel& model,
+    const Form& form,
+    std::vector<Code> codes,
+    std::size_t max_tokens,
+    const ReferencePenalty& penalty = {}
 ) {
   Answer answer;
-  const Form& form = model.form;
   std::vector<std::int32_t> all;
   for (std::int32_t token = 0; token < model.vocabulary; ++token) all.push_back(token);
   bool in_form = true;
-  std::size_t place = 0;
+  Grammar grammar(form);
+  const Alphabet& numbers = form.alphabets()[0];
   while (answer.tokens.size() < max_tokens) {
-    const auto logits = model.logits(codes);
+    const auto logits = penalised(model.logits(codes), ids_of(codes, penalty), penalty.factor);
     const auto token = best_of(logits, all);
-    const bool in_slot = in_form && place < form.slots.size();
-    const Alphabet& alphabet =
-        form.alphabets[in_slot ? static_cast<std::size_t>(form.slots[place]) : 0];
+    const bool in_slot = in_form && !grammar.finished();
+    const Alphabet& expected =
+        in_slot ? form.alphabets()[static_cast<std::size_t>(grammar.alphabet())] : numbers;
+    const auto& tokens = expected.tokens;
+    const bool inside = std::find(tokens.begin(), tokens.end(), token) != tokens.end();
     answer.tokens.push_back(token);
-    answer.choices.push_back(describe(logits, all, alphabet, token));
+    answer.choices.push_back(describe(logits, all, inside ? expected : numbers, token));
     codes.push_back(token);
-    const auto& allowed = alphabet.tokens;
-    const bool fits = in_slot && std::find(allowed.begin(), allowed.end(), token) != allowed.end();
-    if (token == model.end && in_form && place == form.slots.size()) break;
-    in_form = fits;
-    if (fits) ++place;
+    if (token == model.end && grammar.finished()) break;
+    in_form = in_form && grammar.accept(token);
     if (token == model.end) break;
   }
-  answer.follows_form = in_form && place == form.slots.size();
+  answer.follows_form = in_form && grammar.finished();
   return answer;
 }
 

@@ -145,3 +145,27 @@ def test_memory_is_that_of_one_weight(tmp_path: Path, precision: str) -> None:
     run = [sys.executable, "-c", _STREAM, str(tmp_path), precision]
     done = subprocess.run(run, capture_output=True, text=True, check=True)
     assert int(done.stdout) < 60e6  # bytes, of 168e6 in all
+
+
+def test_one_value_may_be_two_outputs(tmp_path: Path) -> None:
+    with GraphBuilder(tmp_path / "g.onnx", PRECISIONS["fp32"], {}) as graph:
+        x = graph.input("x", graph.dtype, ("N",))
+        y = graph.op("Neg", x)
+        graph.output("first", y, graph.dtype, ("N",))
+        graph.output("second", y, graph.dtype, ("N",))
+    session = onnxruntime.InferenceSession(tmp_path / "g.onnx", providers=["CPUExecutionProvider"])
+    found = session.run(["first", "second"], {"x": np.array([1, 2], np.float32)})
+    assert [list(each) for each in found] == [[-1, -2], [-1, -2]]
+
+
+def test_layer_norm(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    weights = {"norm.weight": torch.randn(24), "norm.bias": torch.randn(24)}
+    with GraphBuilder(tmp_path / "g.onnx", PRECISIONS["fp32"], weights) as graph:
+        x = graph.input("x", graph.dtype, ("N", 24))
+        graph.output("y", graph.layer_norm(x, "norm", 1e-3), graph.dtype, ("N", 24))
+    session = onnxruntime.InferenceSession(tmp_path / "g.onnx", providers=["CPUExecutionProvider"])
+    given = torch.randn(5, 24) * 0.1
+    (found,) = session.run(None, {"x": given.numpy()})
+    expected = torch.nn.functional.layer_norm(given, (24,), *weights.values(), eps=1e-3)
+    np.testing.assert_allclose(found, expected, atol=1e-5)

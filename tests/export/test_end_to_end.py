@@ -21,6 +21,7 @@ from edgepose.bundle import Bundle  # noqa: E402
 from edgepose.cli import main  # noqa: E402
 from edgepose.crop import SquareCrop  # noqa: E402
 from edgepose.export import export_bundle  # noqa: E402
+from edgepose.export.architectures import DINOV2_LLAMA  # noqa: E402
 from edgepose.export.checkpoint import open_checkpoint  # noqa: E402
 from edgepose.export.models import PoseModel  # noqa: E402
 from edgepose.export.prompts import build_prompt, encode_prompt  # noqa: E402
@@ -39,7 +40,7 @@ class Published:
     """The published procedure over a checkpoint, with a bundle's keypoint texts."""
 
     def __init__(self, checkpoint: Path, prompt_format: str) -> None:
-        weights = ModelWeights(open_checkpoint(checkpoint))
+        weights = ModelWeights(open_checkpoint(checkpoint), DINOV2_LLAMA)
         self.model = PoseModel.from_weights(weights.config, weights)
         self.tokenizer = load_tokenizer(checkpoint)
         self.prompt = build_prompt(prompt_format, self.tokenizer, weights.config.vision.patches)
@@ -181,6 +182,6 @@ def test_the_command_line_from_checkpoint_to_picture(
     assert [len(pose["keypoints"]) for pose in written["poses"]] == [2, 2]
     assert written["passes"] == {"vision": 2, "prefix": 2, "suffix": 2, "decode": 10}
     assert set(written["poses"][0]["keypoints"][0]) == {
-        "name", "xy", "confidence", "std", "valid", "token_ids", "text",
+        "name", "xy", "confidence", "std", "valid", "token_ids", "text", "prompt_ids",
     }  # fmt: skip
     assert load_image(picture).shape == load_image(path).shape

@@ -115,3 +115,14 @@ def test_rotary_table_repeats_the_angles_in_both_halves() -> None:
     assert cos.shape == sin.shape == (1, 2, 8)
     torch.testing.assert_close(cos[..., :4], cos[..., 4:])
     torch.testing.assert_close(sin[0, 1, :4], torch.sin(3.0 / 100.0 ** (torch.arange(4) / 4)))
+
+
+def test_rotary_table_with_sections_takes_each_frequency_from_its_axis() -> None:
+    positions = torch.tensor([[[5, 2]], [[7, 2]], [[11, 2]]])  # time, row, column
+    cos, _ = rotary_table(positions, 16, 100.0, (4, 2, 2))
+    assert cos.shape == (1, 2, 16)
+    places = torch.tensor([5.0, 7.0, 11.0, 5.0, 7.0, 11.0, 5.0, 5.0])
+    expected = torch.cos(places / 100.0 ** (torch.arange(8) / 8))
+    torch.testing.assert_close(cos[0, 0], expected.repeat(2))
+    text, _ = rotary_table(positions[0], 16, 100.0)
+    torch.testing.assert_close(cos[0, 1], text[0, 1])

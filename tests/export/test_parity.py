@@ -14,6 +14,7 @@ from torch import Tensor
 
 from edgepose.bundle import GRAPHS, PRECISIONS
 from edgepose.errors import EdgePoseError
+from edgepose.export.architectures import DINOV2_LLAMA
 from edgepose.export.goldens import sample_pixels, worst_row_error, write_goldens
 from edgepose.export.graphs.connector import write_connector
 from edgepose.export.graphs.dinov2 import write_vision_encoder
@@ -51,7 +52,13 @@ def test_every_precision(tmp_path: Path, weights: dict[str, Tensor], precision: 
     write_graphs(tmp_path, weights, precision)
     steps: list[tuple[int, int]] = []
     parity, goldens = check_parity(
-        tmp_path, CONFIG, weights, spec, ANSWER_HEAD, progress=lambda done, total: steps.append((done, total))
+        tmp_path,
+        DINOV2_LLAMA,
+        CONFIG,
+        weights,
+        spec,
+        ANSWER_HEAD,
+        progress=lambda done, total: steps.append((done, total)),
     )
     assert tuple(parity) == GRAPHS
     assert steps == [(done, 6) for done in range(1, 7)]
@@ -97,7 +104,7 @@ def test_a_wrong_weight_is_noticed(tmp_path: Path, weights: dict[str, Tensor], n
     changed[name][3] += 1.0
     write_graphs(tmp_path, changed, "fp32")
     with pytest.raises(EdgePoseError, match=rf"\[parity {graph}\] .* within 0.0005; got "):
-        check_parity(tmp_path, CONFIG, weights, PRECISIONS["fp32"], ANSWER_HEAD)
+        check_parity(tmp_path, DINOV2_LLAMA, CONFIG, weights, PRECISIONS["fp32"], ANSWER_HEAD)
 
 
 @pytest.mark.parametrize("kind", ["Neg", "Softmax", "GatherND"])
@@ -116,7 +123,7 @@ def test_a_wrong_graph_is_noticed(tmp_path: Path, weights: dict[str, Tensor], ki
         node.input[0] = "embeddings"
     (tmp_path / "llm_decoder.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(EdgePoseError, match=r"\[parity llm_decoder\]"):
-        check_parity(tmp_path, CONFIG, weights, PRECISIONS["fp32"], ANSWER_HEAD)
+        check_parity(tmp_path, DINOV2_LLAMA, CONFIG, weights, PRECISIONS["fp32"], ANSWER_HEAD)
 
 
 def test_overflow_in_float16_is_noticed(tmp_path: Path, weights: dict[str, Tensor]) -> None:
@@ -124,7 +131,7 @@ def test_overflow_in_float16_is_noticed(tmp_path: Path, weights: dict[str, Tenso
     loud["decoder.layers.0.mlp.down_proj.weight"] = weights["decoder.layers.0.mlp.down_proj.weight"] * 3e5
     write_graphs(tmp_path, loud, "fp16")
     with pytest.raises(EdgePoseError, match=r"\[parity llm_decoder\].*inf.*float32 activations"):
-        check_parity(tmp_path, CONFIG, loud, PRECISIONS["fp16"], ANSWER_HEAD)
+        check_parity(tmp_path, DINOV2_LLAMA, CONFIG, loud, PRECISIONS["fp16"], ANSWER_HEAD)
 
 
 def test_worst_row_error() -> None:
@@ -139,7 +146,7 @@ def test_worst_row_error() -> None:
 
 def test_goldens_file(tmp_path: Path, weights: dict[str, Tensor]) -> None:
     write_graphs(tmp_path, weights, "fp16")
-    _, goldens = check_parity(tmp_path, CONFIG, weights, PRECISIONS["fp16"], ANSWER_HEAD)
+    _, goldens = check_parity(tmp_path, DINOV2_LLAMA, CONFIG, weights, PRECISIONS["fp16"], ANSWER_HEAD)
     write_goldens(
         tmp_path / "goldens.npz", [dataclasses.replace(golden, tolerance=0.25) for golden in goldens]
     )

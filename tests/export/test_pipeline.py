@@ -14,6 +14,7 @@ import torch
 from edgepose.bundle import GRAPHS, PRECISIONS, Bundle
 from edgepose.errors import EdgePoseError, InvalidInputError
 from edgepose.export import export_bundle, pipeline
+from edgepose.export.architectures import DINOV2_LLAMA
 from edgepose.export.checkpoint import open_checkpoint
 from edgepose.export.tokenizer import load_tokenizer
 from edgepose.export.weights import ModelWeights
@@ -51,7 +52,7 @@ def test_export(tmp_path: Path, request: pytest.FixtureRequest, family: str, pre
     words = [tokenizer.require(word) for word in ("▁[", ".", ",", "]", *"0123456789")]
     assert manifest.answer_head == tuple(sorted({*words, tokenizer.end}))
 
-    weights = ModelWeights(open_checkpoint(checkpoint))
+    weights = ModelWeights(open_checkpoint(checkpoint), DINOV2_LLAMA)
     table = weights["decoder.embed_tokens.weight"].numpy().astype(spec.activations)
     np.testing.assert_array_equal(bundle.embeddings, table)
     assert manifest.decoder.vocabulary == len(table)
@@ -111,7 +112,7 @@ def test_keypoint_texts_and_prompt_format(tmp_path: Path, locllm_checkpoint: Pat
     ("change", "message"),
     [
         ({"precision": "int8"}, r"precision out of fp32, fp16, int4, int4-fp16; got 'int8'"),
-        ({"family": "taihri"}, r"one of .*; got 'taihri'"),
+        ({"family": "vitpose"}, r"one of .*; got 'vitpose'"),
         ({"family": "posellm"}, r"expected a posellm checkpoint.*pass --family locllm"),
         ({"prompt_format": "chatml"}, r"got 'chatml'"),
         ({"answer": "4d"}, r"2d or 3d; got '4d'"),

@@ -16,7 +16,7 @@ import sentencepiece
 from edgepose.errors import InvalidInputError
 from edgepose.export.prompts import PROMPT_FORMATS, build_prompt, encode_prompt, prompt_string
 from edgepose.export.random_checkpoint import train_tokenizer
-from edgepose.export.tokenizer import TokenizerSource, load_tokenizer, parse_sentencepiece
+from edgepose.export.tokenizer import LlamaTokenizer, load_tokenizer, parse_sentencepiece
 
 
 @pytest.fixture(scope="module")
@@ -28,14 +28,14 @@ def texts(shared_data: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def llama(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> TokenizerSource:
+def llama(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> LlamaTokenizer:
     folder = tmp_path_factory.mktemp("llama")
     shutil.copyfile(shared_data / "llama2_tokenizer.model", folder / "tokenizer.model")
     return load_tokenizer(folder, config={"im_patch_token": 32000})
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> TokenizerSource:
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> LlamaTokenizer:
     folder = tmp_path_factory.mktemp("tiny")
     train_tokenizer(folder / "tokenizer.model")
     return load_tokenizer(folder)
@@ -43,7 +43,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> TokenizerSource:
 
 @pytest.mark.parametrize("legacy", [False, True])
 def test_keypoint_prompts_are_the_published_token_vectors(
-    llama: TokenizerSource, texts: dict[str, Any], legacy: bool
+    llama: LlamaTokenizer, texts: dict[str, Any], legacy: bool
 ) -> None:
     tokenizer = dataclasses.replace(llama, legacy=legacy)
     prompt = build_prompt("keypoint", tokenizer, 256)
@@ -77,7 +77,7 @@ def test_alternative_prompt_strings_follow_the_published_templates(texts: dict[s
     assert prompt_string("llama2", 256, name=name, question=question) == llama2
 
 
-def slow_tokenizer(source: TokenizerSource, string: str) -> list[int]:
+def slow_tokenizer(source: LlamaTokenizer, string: str) -> list[int]:
     """What the published slow tokenizer does, with SentencePiece alone.
 
     The text is split at the placeholders and stripped beside them. SentencePiece puts a blank before each
@@ -102,7 +102,7 @@ def slow_tokenizer(source: TokenizerSource, string: str) -> list[int]:
 @pytest.mark.parametrize("prompt_format", list(PROMPT_FORMATS))
 @pytest.mark.parametrize("legacy", [False, True])
 def test_every_format_encodes_as_the_slow_tokenizer(
-    llama: TokenizerSource, texts: dict[str, Any], prompt_format: str, legacy: bool
+    llama: LlamaTokenizer, texts: dict[str, Any], prompt_format: str, legacy: bool
 ) -> None:
     tokenizer = dataclasses.replace(llama, legacy=legacy)
     prompt = build_prompt(prompt_format, tokenizer, 256)
@@ -115,7 +115,7 @@ def test_every_format_encodes_as_the_slow_tokenizer(
 
 @pytest.mark.parametrize("prompt_format", list(PROMPT_FORMATS))
 def test_every_format_encodes_as_the_slow_tokenizer_with_a_tiny_vocabulary(
-    tiny: TokenizerSource, prompt_format: str
+    tiny: LlamaTokenizer, prompt_format: str
 ) -> None:
     assert tiny.legacy
     prompt = build_prompt(prompt_format, tiny, 4)
@@ -125,7 +125,7 @@ def test_every_format_encodes_as_the_slow_tokenizer_with_a_tiny_vocabulary(
     assert tiny.unknown not in expected
 
 
-def test_segments_are_those_of_a_bundle(tiny: TokenizerSource) -> None:
+def test_segments_are_those_of_a_bundle(tiny: LlamaTokenizer) -> None:
     prompt = build_prompt("llama2", dataclasses.replace(tiny, legacy=False), 16)
     assert prompt == {
         "format": "llama2",
@@ -136,17 +136,17 @@ def test_segments_are_those_of_a_bundle(tiny: TokenizerSource) -> None:
     assert build_prompt("keypoint", tiny, 4)["suffix"].startswith(" Keypoint: {description}\nQuestion: ")
 
 
-def test_braces_in_texts_stay(tiny: TokenizerSource) -> None:
+def test_braces_in_texts_stay(tiny: LlamaTokenizer) -> None:
     string = prompt_string("keypoint", 1, name="{description}", description="{name} {question} {x}")
     assert "Keypoint: {name} {question} {x}\n" in string and "the {description} of" in string
 
 
-def test_unknown_formats_are_refused(tiny: TokenizerSource) -> None:
+def test_unknown_formats_are_refused(tiny: LlamaTokenizer) -> None:
     with pytest.raises(InvalidInputError, match="out of keypoint, simple, llama2; got 'chat'"):
         build_prompt("chat", tiny, 4)
     with pytest.raises(InvalidInputError, match="got 'chat'"):
         prompt_string("chat", 4, name="nose")
 
 
-def test_oracle_reads_the_file_of_the_tokenizer(tiny: TokenizerSource) -> None:
+def test_oracle_reads_the_file_of_the_tokenizer(tiny: LlamaTokenizer) -> None:
     assert parse_sentencepiece(tiny.source.read_bytes()).normalizer_spec.add_dummy_prefix

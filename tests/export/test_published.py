@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from edgepose.errors import InvalidInputError
+from edgepose.export.architectures import DINOV2_LLAMA
 from edgepose.export.checkpoint import open_checkpoint
 from edgepose.export.models import PoseModel
 from edgepose.export.prompts import build_prompt, encode_prompt
 from edgepose.export.published import answer_prompts, decode_answer, generate
-from edgepose.export.tokenizer import TokenizerSource, load_tokenizer
+from edgepose.export.tokenizer import LlamaTokenizer, load_tokenizer
 from edgepose.export.weights import ModelWeights
 from edgepose.keypoints import COCO17, DEFAULT_TEXTS
 
@@ -25,9 +26,9 @@ class Person:
     """A model, its prompts for 17 keypoints, and a crop."""
 
     def __init__(self, path: Path) -> None:
-        weights = ModelWeights(open_checkpoint(path))
+        weights = ModelWeights(open_checkpoint(path), DINOV2_LLAMA)
         self.model = PoseModel.from_weights(weights.config, weights)
-        self.tokenizer: TokenizerSource = load_tokenizer(path)
+        self.tokenizer: LlamaTokenizer = load_tokenizer(path)
         prompt = build_prompt("keypoint", self.tokenizer, weights.config.vision.patches)
         self.prompts = [
             encode_prompt(prompt, self.tokenizer, name=name, description=DEFAULT_TEXTS[name].description)

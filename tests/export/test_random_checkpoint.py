@@ -14,9 +14,10 @@ import pytest
 import torch
 
 from edgepose.errors import InvalidInputError
-from edgepose.export import random_checkpoint
+from edgepose.export.architectures import DINOV2_LLAMA, QWEN3_VL
 from edgepose.export.checkpoint import open_checkpoint
 from edgepose.export.random_checkpoint import SIZES, RandomSize, train_tokenizer, write_random_checkpoint
+from edgepose.export.random_checkpoint.dinov2_llama import _shapes
 from edgepose.export.tokenizer import load_tokenizer, parse_sentencepiece
 from edgepose.export.weights import ModelWeights
 
@@ -38,7 +39,7 @@ def script() -> ModuleType:
 
 
 def test_published_size_has_the_published_parameter_count() -> None:
-    shapes = random_checkpoint._shapes("locllm", SIZES["published"], 32000, True)
+    shapes = _shapes("locllm", SIZES["published"], 32000, True)
     counts = {n: math.prod(s) for n, s in shapes.items() if not n.endswith("inv_freq")}
     vision = sum(c for n, c in counts.items() if n.startswith("vision_model.") and "lora" not in n)
     decoder = sum(c for n, c in counts.items() if n.startswith(("model.", "lm_head.")) and "lora" not in n)
@@ -47,7 +48,7 @@ def test_published_size_has_the_published_parameter_count() -> None:
     assert sum(c for n, c in counts.items() if "lora" in n and n.startswith("model.")) == 4_194_304
     assert sum(c for n, c in counts.items() if "lora" in n and n.startswith("vision")) == 786_432
     assert sum(counts.values()) == 7_051_963_392
-    posellm = random_checkpoint._shapes("posellm", SIZES["published"], 32000, True)
+    posellm = _shapes("posellm", SIZES["published"], 32000, True)
     assert sum(math.prod(s) for n, s in posellm.items() if n.startswith("mm_projector")) == 20_979_712
 
 
@@ -55,7 +56,7 @@ def test_published_size_has_the_published_parameter_count() -> None:
 @pytest.mark.parametrize("adapters", [True, False])
 def test_is_accepted_as_a_checkpoint(tmp_path: Path, family: str, adapters: bool) -> None:
     write_random_checkpoint(tmp_path, family=family, size=TINY, adapters=adapters)  # type: ignore[arg-type]
-    weights = ModelWeights(open_checkpoint(tmp_path))
+    weights = ModelWeights(open_checkpoint(tmp_path), DINOV2_LLAMA)
     assert weights.config.decoder.kv_heads == 1
     assert bool(weights.merged) == adapters
     assert all(bool(torch.isfinite(weights[name]).all()) for name in weights)
@@ -93,7 +94,7 @@ def test_writing_again_leaves_nothing_of_the_run_before(tmp_path: Path) -> None:
     write_random_checkpoint(tmp_path, size=TINY, shard_bytes=1 << 16)
     write_random_checkpoint(tmp_path, size=TINY, file_format="safetensors")
     assert [path.name for path in tmp_path.glob("*model*.*")] and not list(tmp_path.glob("*.bin*"))
-    ModelWeights(open_checkpoint(tmp_path))
+    ModelWeights(open_checkpoint(tmp_path), DINOV2_LLAMA)
 
 
 def test_progress_ends_at_the_total(tmp_path: Path) -> None:
@@ -153,8 +154,26 @@ def test_script_writes_what_its_options_say(
     )
     assert capsys.readouterr().out.strip() == str(out)
     checkpoint = open_checkpoint(out)
-    weights = ModelWeights(checkpoint)
+    weights = ModelWeights(checkpoint, DINOV2_LLAMA)
     assert weights.config.connector.dims == (64, 192, 64)
     assert weights.config.decoder.layers == 2 and weights.config.decoder.intermediate == 32
     assert weights.source_dtype("decoder.norm.weight") == torch.bfloat16
     assert checkpoint.tokenizer_config["legacy"] is True
+
+
+def test_script_writes_taihri(script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    script.main([str(out), "--family", "taihri", "--untied", "--hidden", "64", "--vocabulary", "1500"])
+    assert capsys.readouterr().out.strip() == str(out)
+    weights = ModelWeights(open_checkpoint(out), QWEN3_VL)
+    assert (weights.config.decoder.hidden, weights.config.decoder.vocabulary) == (64, 1500)
+    assert not weights.config.tied_head
+    assert weights.source_dtype("decoder.norm.weight") == torch.bfloat16
+    for arguments, message in (
+        (["--size", "2b"], "--size 2b: locllm has small, wide, published"),
+        (["--untied"], "locllm has no tied"),
+        (["--family", "taihri", "--crop-size", "56"], "taihri has no crop_size"),
+    ):
+        with pytest.raises(SystemExit):
+            script.main([str(out), *arguments])
+        assert message in capsys.readouterr().err

@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 from edgepose.errors import InvalidInputError
 from edgepose.export.random_checkpoint import train_tokenizer
 from edgepose.export.tokenizer import (
-    TokenizerSource,
-    assert_vocabulary,
+    LlamaTokenizer,
     load_tokenizer,
     parse_sentencepiece,
 )
@@ -53,7 +52,7 @@ class Oracle:
         self.exact = sentencepiece.SentencePieceProcessor(model_proto=proto.SerializeToString())
 
 
-Pair = tuple[TokenizerSource, Oracle]
+Pair = tuple[LlamaTokenizer, Oracle]
 
 
 @pytest.fixture(scope="module")
@@ -203,12 +202,12 @@ def test_configuration_is_read(folder: Path) -> None:
 
 def test_vocabulary_must_agree(tiny: Pair) -> None:
     source, _ = tiny
-    assert_vocabulary(source, 480, 480)
+    source.check_vocabulary(480, 480)
     for rows in ((481, 480), (480, 481), (481, 481), (479, 479)):
         with pytest.raises(
             InvalidInputError, match=f"480 tokens.* {rows[0]} embedding rows, {rows[1]} head rows"
         ):
-            assert_vocabulary(source, *rows)
+            source.check_vocabulary(*rows)
 
 
 def test_missing_and_broken_files(tmp_path: Path) -> None:
@@ -255,7 +254,7 @@ def test_other_sentencepiece_models_are_refused(
 # tokenizer.json --------------------------------------------------------------------------------------------
 
 
-def converted(source: TokenizerSource) -> dict[str, Any]:
+def converted(source: LlamaTokenizer) -> dict[str, Any]:
     """The form in which transformers saves Llama tokenizers."""
     stored: dict[str, Any] = json.loads(source.tokenizer.to_str())
     stored["normalizer"] = {

@@ -15,16 +15,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from edgepose.errors import InvalidInputError
+from edgepose.export.architectures import DINOV2_LLAMA
 from edgepose.export.checkpoint import open_checkpoint
-from edgepose.export.models import PoseModel
+from edgepose.export.models import ConnectorConfig, PoseModel, VisionConfig
 from edgepose.export.weights import ModelWeights, derive_config, interpolate_pos_embed
 
 State = dict[str, Tensor]
 Rewrite = Callable[..., Path]
 
 
-def weights_of(path: Path, **options: Any) -> ModelWeights:
-    return ModelWeights(open_checkpoint(path), **options)
+def weights_of(path: Path, **options: Any) -> ModelWeights[VisionConfig, ConnectorConfig]:
+    return ModelWeights(open_checkpoint(path), DINOV2_LLAMA, **options)
 
 
 def refusal(path: Path) -> str:
@@ -45,7 +46,7 @@ def test_names_and_shapes_are_those_of_the_model(name: str, request: pytest.Fixt
 
 
 def test_sizes_come_from_the_checkpoint(locllm_checkpoint: Path, posellm_checkpoint: Path) -> None:
-    config = derive_config(open_checkpoint(locllm_checkpoint))
+    config = derive_config(open_checkpoint(locllm_checkpoint), DINOV2_LLAMA)
     assert (config.vision.hidden, config.vision.layers, config.vision.heads, config.vision.mlp) == (
         128,
         2,
@@ -57,7 +58,7 @@ def test_sizes_come_from_the_checkpoint(locllm_checkpoint: Path, posellm_checkpo
     assert config.connector.dims == (128, 128)
     assert config.image_token == config.decoder.vocabulary
     assert not config.tied_head
-    assert derive_config(open_checkpoint(posellm_checkpoint)).connector.dims == (128, 192, 128)
+    assert derive_config(open_checkpoint(posellm_checkpoint), DINOV2_LLAMA).connector.dims == (128, 192, 128)
 
 
 def test_llm_adapters_are_merged_as_their_branch_computes(locllm_checkpoint: Path) -> None:

@@ -6,9 +6,12 @@
 #pragma once
 
 #include "edgepose/logits.hpp"
+#include "edgepose/positions.hpp"
+#include "edgepose/token_history.hpp"
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -26,9 +29,6 @@ constexpr Feed chosen(std::int64_t look) noexcept { return static_cast<Feed>(-1 
 constexpr bool is_choice(Feed feed) noexcept { return feed < 0; }
 constexpr std::int64_t look_of(Feed feed) noexcept { return -1 - static_cast<std::int64_t>(feed); }
 
-// In the prefix, the next row of the image embeddings.
-constexpr std::int32_t kImageToken = -1;
-
 // Consecutive tokens of one question. The last `looks` of them are looked at.
 struct Run {
   std::int32_t question = 0;
@@ -38,38 +38,63 @@ struct Run {
   std::int32_t looks = 0;
 };
 
+// How to choose at one position. With the full head nothing is banned, and a token that is chosen
+// outside `alphabet` is measured in alphabet 0.
+struct Look {
+  std::int32_t alphabet = 0;      // among which tokens to choose (or to measure)
+  bool penalised = false;         // for repetition, see Extent::penalty
+  std::int32_t first_banned = 0;  // tokens not to choose are Step::banned[first_banned,
+  std::int32_t banned = 0;        // first_banned + banned)
+};
+
 // One pass of the decoder. Looks are numbered in order of the runs, through all steps since
 // `begin`.
 struct Step {
   Head head = Head::answer;
   std::vector<Run> runs;  // at most one a question
   std::vector<Feed> feeds;
-  std::vector<std::int32_t> alphabets;  // one a look: among which tokens to choose (or to measure)
+  std::vector<Look> looks;
+  std::vector<std::int32_t> banned;
 
   void clear() noexcept {
     runs.clear();
     feeds.clear();
-    alphabets.clear();
+    looks.clear();
+    banned.clear();
   }
 };
 
-// Sizes that one `begin` announces.
+// What one `begin` announces.
 struct Extent {
   std::int64_t prefix = 0;  // tokens of the shared prefix
   std::int64_t questions = 0;
   std::int64_t suffix = 0;  // most tokens of one question, its answer included
+  Penalty penalty = {};
+};
+
+// The shared part of a prompt.
+struct Prefix {
+  std::span<const std::int32_t> tokens;  // kImageToken for an image row
+  // Rows of (hidden) in the activation type, one for each kImageToken of `tokens`, in order.
+  const std::byte* image = nullptr;
+  // Where positions have three axes: how the image rows lie.
+  std::optional<ImageGrid> grid = {};
+  // Rows as many as `image` has, to be added behind decoder layers 0, 1, 2, ...
+  std::span<const std::byte* const> deepstack = {};
 };
 
 class Backend {
  public:
   virtual ~Backend() = default;
 
+  // What a step's looks may refer to, by index; alphabet 0 has the numbers.
+  virtual const std::vector<Alphabet>& alphabets() const noexcept = 0;
+
   // Forgets the last prompt and makes room for the next.
   virtual void begin(const Extent& extent) = 0;
 
-  // Runs the shared prefix once. `image`: rows of (hidden) in the activation type, one for each
-  // kImageToken of `tokens`, in order.
-  virtual void feed_prefix(std::span<const std::int32_t> tokens, const std::byte* image) = 0;
+  // Runs the shared prefix once.
+  virtual void feed_prefix(const Prefix& prefix) = 0;
 
   // Feeds tokens behind the prefix and looks at some of them.
   virtual void feed(const Step& step) = 0;

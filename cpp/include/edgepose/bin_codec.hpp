@@ -39,6 +39,9 @@ class BinCodec {
   // InvalidInput for NaN and infinities.
   std::int32_t encode_floor(double number) const;
 
+  // The number of a choice of this bin whose statistics speak of these bins.
+  Number read_bin(std::int32_t bin, const Choice& choice) const;
+
   // The number of a choice whose statistics speak of these bins. Throws DecodeError where the
   // choice is not one of them.
   Number read(const Choice& choice) const;

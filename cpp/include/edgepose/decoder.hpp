@@ -3,7 +3,7 @@
 // one batch; tokens that the form forces ride along with free ones.
 // Contract: for one thread at a time. `constrained` always yields an answer of the form; `exact`
 // yields the tokens of plain greedy search over the whole vocabulary, whatever they are.
-// Source: greedy `generate` as called in LocLLM `utils/valid2d.py`.
+// Source: greedy `generate` as called in LocLLM `utils/valid2d.py` and in TAIHRI's evaluation.
 #pragma once
 
 #include "edgepose/answer.hpp"
@@ -12,6 +12,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -24,6 +25,8 @@ struct Prompt {
   std::span<const std::int32_t> prefix;  // kImageToken stands for an image row; at least one token
   const std::byte* image = nullptr;      // (image rows, hidden) in the activation type
   std::span<const std::vector<std::int32_t>> questions;  // each at least one token
+  std::optional<ImageGrid> grid = {};                    // see Prefix
+  std::span<const std::byte* const> deepstack = {};      // see Prefix
 };
 
 struct DecodeOptions {
@@ -31,6 +34,10 @@ struct DecodeOptions {
   std::int32_t max_tokens = 0;     // answer length at which exact decoding stops
   std::int32_t end = -1;           // token that ends an answer early in exact mode
   std::int64_t max_positions = 0;  // context length of the model
+  // For repetition. In exact mode it holds for every token; in constrained mode for free tokens,
+  // numbers only where it says so.
+  Penalty penalty = {};
+  bool penalise_numbers = false;
 };
 
 // How often the decoder graph ran.
@@ -55,19 +62,25 @@ struct Decoding {
 
 class Decoder {
  public:
-  // `backend` and `form` outlive the decoder; the backend knows the form's alphabets.
-  Decoder(Backend& backend, const Form& form) : backend_(&backend), form_(&form) {}
+  // `backend` outlives the decoder.
+  explicit Decoder(Backend& backend) : backend_(&backend) {}
 
-  Decoding decode(const Prompt& prompt, const DecodeOptions& options);
+  // `form`: of the answers, over the backend's alphabets; InvalidInput otherwise.
+  Decoding decode(const Form& form, const Prompt& prompt, const DecodeOptions& options);
 
  private:
-  void begin(const Prompt& prompt, const DecodeOptions& options, Decoding& decoding);
+  void begin(
+      const Form& form, const Prompt& prompt, const DecodeOptions& options, Decoding& decoding
+  );
   void feed(Decoding& decoding);
-  void decode_constrained(const Prompt& prompt, Decoding& decoding);
-  void decode_exact(const Prompt& prompt, const DecodeOptions& options, Decoding& decoding);
+  void decode_constrained(
+      const Form& form, const Prompt& prompt, const DecodeOptions& options, Decoding& decoding
+  );
+  void decode_exact(
+      const Form& form, const Prompt& prompt, const DecodeOptions& options, Decoding& decoding
+  );
 
   Backend* backend_;
-  const Form* form_;
   Step step_;
 };
 

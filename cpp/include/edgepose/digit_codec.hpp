@@ -31,6 +31,7 @@ class DigitCodec {
   DigitCodec(std::vector<std::int32_t> places, const DigitTokens& tokens);
 
   const Form& form() const noexcept { return form_; }
+  const std::vector<Alphabet>& alphabets() const noexcept { return form_.alphabets(); }
   const std::vector<std::int32_t>& places() const noexcept { return places_; }
 
   // Tokens of the numbers; each must round to below 1. Throws InvalidInput otherwise.

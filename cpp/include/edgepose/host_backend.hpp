@@ -7,34 +7,22 @@
 
 #include "edgepose/backend.hpp"
 #include "edgepose/bin_packing.hpp"
-#include "edgepose/graphs.hpp"
+#include "edgepose/decoder_dims.hpp"
+#include "edgepose/host_graphs.hpp"
 #include "edgepose/kv_cache.hpp"
 #include "edgepose/rope.hpp"
+#include "edgepose/token_history.hpp"
 
-#include <array>
 #include <cstdint>
-#include <map>
 #include <span>
 #include <vector>
 
 namespace edgepose {
 
-// Sizes of the decoder, as the bundle states them.
-struct DecoderDims {
-  std::int64_t hidden = 0;
-  std::int64_t layers = 0;
-  std::int64_t heads = 0;
-  std::int64_t kv_heads = 0;
-  std::int64_t head_dim = 0;
-  std::int64_t vocabulary = 0;
-  double rope_theta = 10000;
-  DataType activations = DataType::float32;
-};
-
 class HostBackend final : public Backend {
  public:
-  // `embeddings`: (vocabulary, hidden) in the activation type. `alphabets`: those of the answer's
-  // form. `answer_head`: the token of each column of the answer head.
+  // `embeddings`: (vocabulary, hidden) in the activation type. `alphabets`: those that forms refer
+  // to; the first has the numbers. `answer_head`: the token of each column of the answer head.
   HostBackend(
       Graphs& graphs,
       const DecoderDims& dims,
@@ -43,62 +31,51 @@ class HostBackend final : public Backend {
       std::span<const std::int32_t> answer_head
   );
 
+  const std::vector<Alphabet>& alphabets() const noexcept override { return alphabets_; }
   void begin(const Extent& extent) override;
-  void feed_prefix(std::span<const std::int32_t> tokens, const std::byte* image) override;
+  void feed_prefix(const Prefix& prefix) override;
   void feed(const Step& step) override;
   std::span<const Choice> choices() override { return choices_; }
   void truncate(std::int64_t question, std::int64_t length) override;
-  double graph_seconds() const noexcept override { return graph_seconds_; }
+  double graph_seconds() const noexcept override { return graphs_.seconds() - seconds_before_; }
 
   const KvCache& cache() const noexcept { return cache_; }
 
  private:
-  struct Shape {
-    std::int64_t rows = 1, width = 1, prefix = 0, suffix = 0, looks = 1;
-    auto operator<=>(const Shape&) const = default;
-  };
-  using HeadShape = std::array<std::int64_t, 2>;  // head, rows
-
-  void forget_bindings();
-  void make_room(Buffer& buffer, std::size_t bytes);
-  void embed(std::int64_t cell, Feed token);
-  void write_position(std::int64_t cell, std::int64_t position);
-  void write_bias(const Step& step, const Shape& shape);
-  void run_decoder(const Shape& shape, bool to_prefix);
-  void run_head(Head head, std::int64_t rows);
-  void append(const Step& step, const Shape& shape);
+  void expect_image(const Prefix& prefix) const;
+  void write_deepstack(const Prefix& prefix, const PassShape& shape);
+  void admit(const Step& step);
+  PassShape lay_out(const Step& step);
+  std::int32_t token_of(Feed feed) const;
+  void embed(std::int64_t cell, std::int32_t token);
+  void write_inputs(const Step& step, const PassShape& shape);
+  void write_bias(const Step& step, const PassShape& shape);
+  void append(const Step& step, const PassShape& shape);
   void choose(const Step& step);
-  void run_timed(std::int64_t handle);
-  std::int64_t head_width(Head head) const noexcept;
+  Choice choose(
+      const Step& step, const Look& look, const Run& run, std::int64_t seen, std::int64_t cell
+  );
 
-  Graphs* graphs_;
   DecoderDims dims_;
   const std::byte* embeddings_;
   std::vector<Alphabet> alphabets_;
   std::vector<std::vector<std::int32_t>> columns_;  // of the answer head; none for a forced token
-  std::int64_t answer_width_;
+  HostGraphs graphs_;
   KvCache cache_;
   Rope rope_;
+  TokenHistory history_;
 
-  Buffer embedded_;         // (rows, width, hidden) activations
-  Buffer cos_;              // (rows, width, head_dim) float32
-  Buffer sin_;              // (rows, width, head_dim) float32
-  Buffer bias_;             // (rows, width, prefix + suffix + width) float32
-  Buffer logit_positions_;  // (rows, looks) int64
-  Buffer fresh_;            // (layers, 2, kv_heads, rows, width, head_dim) activations
-  Buffer hidden_;           // (rows, looks, hidden) activations
-  Buffer logits_;           // (rows * looks, head width) float32
-
+  Extent extent_;
+  std::vector<Position> positions_;  // of the prefix's tokens
+  std::int64_t next_position_ = 0;   // of a suffix's first token
   Packer packer_;
   Packing packing_;
   std::vector<std::int64_t> lengths_;
   std::vector<std::int64_t> look_cells_;  // row * looks + column, one a look of the step
   std::vector<std::int64_t> row_looks_;
   std::vector<Choice> choices_;
-  std::map<Shape, std::int64_t> decoder_bindings_;
-  std::map<HeadShape, std::int64_t> head_bindings_;
-  double graph_seconds_ = 0;
-  bool interrupted_ = false;  // a pass began and did not end
+  double seconds_before_ = 0;  // in the graphs, before the last `begin`
+  bool interrupted_ = false;   // a pass began and did not end
 };
 
 }  // namespace edgepose

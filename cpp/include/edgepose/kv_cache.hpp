@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // What this is: the keys and values of one shared prefix and of N suffixes behind it, host memory.
-// Contract: fixed capacity between two `reset` calls; nothing is concatenated or moved.
+// Contract: fixed capacity until `reset` or `grow`; nothing is concatenated or moved otherwise.
 //   prefix  (layers, 2, kv_heads, 1, P, head_dim)
 //   suffix  (layers, 2, kv_heads, N, capacity, head_dim)
-// Slot s of a suffix holds the token at position P + s. Slots at or beyond a suffix's length hold
-// old but finite numbers: whoever reads them masks them (see Note [masked slots] in
+// Slot s of a suffix holds the s-th token behind the prefix. Slots at or beyond a suffix's length
+// hold old but finite numbers: whoever reads them masks them (see Note [masked slots] in
 // host_backend.cpp).
 #pragma once
 
@@ -37,6 +37,10 @@ class KvCache {
 
   // Forgets everything and makes room; true when memory moved.
   bool reset(std::int64_t prefix, std::int64_t questions, std::int64_t capacity);
+
+  // Makes room for `capacity` tokens a suffix, no fewer than now, and keeps all suffixes; true when
+  // memory moved.
+  bool grow(std::int64_t capacity);
 
   std::byte* prefix(std::int64_t layer, KeyOrValue which) noexcept;
   std::byte* suffix(std::int64_t layer, KeyOrValue which) noexcept;

@@ -17,6 +17,7 @@ namespace edgepose {
 // bins), or a single token that a grammar forces.
 struct Alphabet {
   std::vector<std::int32_t> tokens;
+  bool operator==(const Alphabet&) const = default;
 };
 
 // What was chosen at one position, and how sure the model was.
@@ -33,8 +34,11 @@ Choice choose_among(
     std::span<const float> logits, std::span<const std::int32_t> columns, const Alphabet& alphabet
 );
 
-// Chooses among all logits (column = token id); mean and variance speak of `alphabet`.
-Choice choose_from_all(std::span<const float> logits, const Alphabet& alphabet);
+// Chooses among all logits (column = token id); share, mean and variance speak of `alphabet`, or of
+// `otherwise` where the chosen token is not in it.
+Choice choose_from_all(
+    std::span<const float> logits, const Alphabet& alphabet, const Alphabet& otherwise
+);
 
 // Sum over i of exp(logits[i] - maximum); relative error below 1e-6.
 double exp_sum(std::span<const float> logits, float maximum) noexcept;

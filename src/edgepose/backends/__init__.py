@@ -6,8 +6,9 @@ What a backend does with the graphs does not belong here: one module per backend
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +17,27 @@ from edgepose._core import HostDecoder
 from edgepose.bundle import Bundle, Progress
 from edgepose.errors import InvalidInputError
 
-if TYPE_CHECKING:
-    from edgepose._core import DigitCodec
-
-__all__ = ["Backend", "BackendName", "open_backend"]
+__all__ = ["Backend", "BackendName", "EncodedImage", "open_backend"]
 
 BackendName: TypeAlias = Literal["auto", "onnxruntime"]
 """`auto` takes the best backend this machine has; so far that is always ONNX Runtime on the CPU."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedImage:
+    """What vision encoder and connector make of an image."""
+
+    embeddings: NDArray[np.floating]
+    """(rows, hidden) in the activation type, C order."""
+    deepstack: tuple[NDArray[np.floating], ...]
+    """Further features of the same shape, for the first decoder layers."""
+
+    @classmethod
+    def from_outputs(cls, outputs: Mapping[str, NDArray[np.floating]]) -> EncodedImage:
+        """From the outputs of a connector for one image, by name: see `edgepose.bundle`."""
+        rows = {name: array.reshape(-1, array.shape[-1]) for name, array in outputs.items()}
+        levels = (f"deepstack.{level}" for level in range(len(rows) - 1))
+        return cls(rows["image_embeddings"], tuple(rows[name] for name in levels))
 
 
 class Backend(Protocol):
@@ -31,22 +46,19 @@ class Backend(Protocol):
     on_pass: Callable[[], None] | None
     """Called after each run of the vision encoder and of the decoder, for progress bars."""
 
-    def encode(self, pixels: NDArray[np.float32]) -> NDArray[np.floating]:
+    def encode(self, inputs: Mapping[str, NDArray[np.generic]]) -> EncodedImage:
         """Run vision encoder and connector once.
 
         Args:
-            pixels: (1, 3, size, size) float32, normalised, RGB.
-
-        Returns:
-            (patches, hidden) in the activation type; valid until the next call.
+            inputs: of the vision encoder, by name; floats of any width.
         """
         ...
 
-    def decoder(self, codec: DigitCodec, *, exact: bool) -> HostDecoder:
-        """The decoder loop over this backend's graphs, for answers of the codec's form.
+    def decoder(self, alphabets: list[list[int]], *, exact: bool) -> HostDecoder:
+        """The decoder loop over this backend's graphs.
 
         Args:
-            codec: the form of the answers.
+            alphabets: sets of tokens between which answers choose; forms refer to them.
             exact: load the head over the whole vocabulary instead of the one over the answer's tokens.
         """
         ...

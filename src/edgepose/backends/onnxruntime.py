@@ -7,25 +7,29 @@ Caches, batching and decoding do not belong here: they are the C++ core's.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgepose._core import DecoderDims, Graphs, HostDecoder, TensorView
+from edgepose.backends import EncodedImage
 from edgepose.bundle import ANSWER_HEAD, CONNECTOR, LLM_DECODER, LM_HEAD, VISION_ENCODER, Bundle, Progress
 from edgepose.errors import BackendError, BackendUnavailableError
 
 if TYPE_CHECKING:
     import onnxruntime
 
-    from edgepose._core import DigitCodec
-
 __all__ = ["OnnxRuntimeBackend", "session_options"]
 
 _log = logging.getLogger("edgepose")
 
+_TYPES: dict[str, np.dtype[Any]] = {
+    "tensor(float)": np.dtype(np.float32),
+    "tensor(float16)": np.dtype(np.float16),
+    "tensor(int64)": np.dtype(np.int64),
+}
 _LOADED = 4  # graphs of a backend: encoder, connector, decoder and one of the heads
 
 
@@ -79,6 +83,19 @@ class _Sessions:
             raise BackendError(
                 f"[onnxruntime] expected {file} to load; got: {error}; export the bundle again"
             ) from error
+
+    def run(self, graph: str, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.floating]]:
+        """Outputs of a graph by name; float inputs of any width."""
+        session = self._sessions[graph]
+        given = {
+            value.name: inputs[value.name].astype(_TYPES[value.type], copy=False)
+            for value in session.get_inputs()
+        }
+        names = [value.name for value in session.get_outputs()]
+        try:
+            return dict(zip(names, session.run(names, given), strict=True))
+        except Exception as error:  # the library has many exception types without a common base
+            raise BackendError(f"[onnxruntime] expected {graph} to run; got: {error}") from error
 
     def __getitem__(self, graph: str) -> onnxruntime.InferenceSession:
         return self._sessions[graph]
@@ -134,32 +151,14 @@ class OnnxRuntimeBackend:
         self._sessions = _Sessions(bundle, threads, progress)
         for graph in (VISION_ENCODER, CONNECTOR):
             self._sessions.load(graph)
-        manifest = bundle.manifest
-        activations = np.dtype(manifest.precision.activations)
-        size, vision, hidden = manifest.crop.size, manifest.vision, manifest.decoder.hidden
-        self._pixels = np.zeros((1, 3, size, size), activations)
-        self._features = np.zeros((1, vision.patches, vision.hidden), activations)
-        self._image = np.zeros((1, vision.patches, hidden), activations)
-        self._encoder = self._sessions[VISION_ENCODER].io_binding()
-        _bind_input(self._encoder, "pixels", self._pixels)
-        _bind_output(self._encoder, "features", self._features)
-        self._connector = self._sessions[CONNECTOR].io_binding()
-        _bind_input(self._connector, "features", self._features)
-        _bind_output(self._connector, "image_embeddings", self._image)
 
-    def encode(self, pixels: NDArray[np.float32]) -> NDArray[np.floating]:
+    def encode(self, inputs: Mapping[str, NDArray[np.generic]]) -> EncodedImage:
         """See `edgepose.backends.Backend`."""
-        self._pixels[...] = pixels
-        try:
-            self._sessions[VISION_ENCODER].run_with_iobinding(self._encoder)
-            self._sessions[CONNECTOR].run_with_iobinding(self._connector)
-        except Exception as error:  # the library has many exception types without a common base
-            raise BackendError(f"[onnxruntime] expected the vision graphs to run; got: {error}") from error
+        features = self._sessions.run(VISION_ENCODER, inputs)
         self._passed(VISION_ENCODER)
-        embeddings: NDArray[np.floating] = self._image[0]
-        return embeddings
+        return EncodedImage.from_outputs(self._sessions.run(CONNECTOR, features))
 
-    def decoder(self, codec: DigitCodec, *, exact: bool) -> HostDecoder:
+    def decoder(self, alphabets: list[list[int]], *, exact: bool) -> HostDecoder:
         """See `edgepose.backends.Backend`."""
         for graph in (LLM_DECODER, LM_HEAD if exact else ANSWER_HEAD):
             self._sessions.load(graph)
@@ -172,10 +171,12 @@ class OnnxRuntimeBackend:
             head_dim=spec.head_dim,
             vocabulary=spec.vocabulary,
             rope_theta=spec.rope_theta,
+            rope_sections=spec.rope_sections,
+            deepstack=spec.deepstack,
         )
         answer_head = list(self._bundle.manifest.answer_head)
         graphs = _BoundGraphs(self._sessions, self._passed)
-        return HostDecoder(graphs, dims, self._bundle.embeddings, answer_head, codec)
+        return HostDecoder(graphs, dims, self._bundle.embeddings, answer_head, alphabets)
 
     def _passed(self, graph: str) -> None:
         if self.on_pass is not None and graph in (VISION_ENCODER, LLM_DECODER):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import click
 
+from edgepose.cli.ask import ask
 from edgepose.cli.export import export
 from edgepose.cli.failures import Commands
 from edgepose.cli.info import info
@@ -23,5 +24,5 @@ def main() -> None:
     """Language-guided pose models on edge devices."""
 
 
-for _command in (locate, info, verify, export):
+for _command in (locate, ask, info, verify, export):
     main.add_command(_command)

@@ -39,14 +39,11 @@ def _table(bundle: Bundle) -> str:
             "precision",
             f"{m.precision.name}: weights {m.precision.weights}, activations {m.precision.activations}",
         ),
-        ("image", f"{m.crop.size} x {m.crop.size} px, {m.vision.patches} patches of {m.vision.hidden}"),
+        ("image", f"{m.view.summary}, features of {m.vision.hidden}"),
         ("decoder", f"{d.layers} layers of {d.hidden}, {heads} of {d.head_dim}"),
         ("vocabulary", f"{d.vocabulary} tokens, context {d.max_positions}"),
-        ("prompt", f"{m.prompt.format}, {len(m.codec.places)}-D answers of {m.codec.answer_tokens} tokens"),
-        (
-            "keypoints",
-            f"{len(m.keypoints.texts)} known, default {m.keypoints.default}, texts {m.keypoints.source}",
-        ),
+        ("answer", f"prompt {m.prompt.format}, {m.codec.summary}"),
+        ("keypoints", m.keypoints.summary),
         *((f"from {name}", str(value)) for name, value in m.provenance.items()),
         *((f"parity {name}", _flat(value)) for name, value in m.parity.items()),
     ]

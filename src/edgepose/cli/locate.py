@@ -3,26 +3,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
-from edgepose.cli.output import STDOUT, check_target, json_text, write_whole
+from edgepose.cli.answering import Answering, answering_options
 from edgepose.cli.progress import ProgressLine
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from edgepose.keypoints import KeypointsArgument, KeypointText
-    from edgepose.results import Localization
 
 __all__ = ["locate"]
 
 _Box: TypeAlias = tuple[float, float, float, float]
-
-_READABLE = 480  # pixels; pictures with a shorter side are enlarged to about this
 
 
 def _read_boxes(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> list[_Box]:
@@ -38,16 +31,16 @@ def _read_boxes(ctx: click.Context, param: click.Parameter, values: tuple[str, .
 
 @click.command(short_help="Locate keypoints of people in an image.")
 @click.argument("image", type=click.Path())
-@click.option("--bundle", required=True, type=click.Path(), help="Directory written by `edgepose export`.")
 @click.option(
     "--box",
     "boxes",
     metavar="X,Y,W,H",
     multiple=True,
     callback=_read_boxes,
-    help="Person as left,top,width,height in pixels; repeat for more people. Default: the whole image.",
+    help="Person as left,top,width,height in pixels; repeat for more people. Default: the whole image. "
+    "Not for bundles that look at the whole frame.",
 )
-@click.option("--keypoints", metavar="NAME,...", help="Names, or a set: coco17, mpii16, h36m17.")
+@click.option("--keypoints", metavar="NAME,...", help="Names, or a set: coco17, mpii16, h36m17, smpl22.")
 @click.option(
     "--describe",
     "descriptions",
@@ -55,65 +48,33 @@ def _read_boxes(ctx: click.Context, param: click.Parameter, values: tuple[str, .
     multiple=True,
     help="A keypoint of your own and where it lies; repeatable.",
 )
-@click.option(
-    "--decode",
-    type=click.Choice(["constrained", "exact"]),
-    default="constrained",
-    show_default=True,
-    help="exact reproduces the published decoding token for token.",
-)
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads. Default: all cores.")
-@click.option("--json", "json_file", metavar="FILE", help="Write the result as JSON; - is standard output.")
-@click.option("--draw", "drawing", metavar="FILE", help="Write the picture with poses drawn on it.")
-@click.option("--trace", is_flag=True, help="Include token ids and answer texts in the JSON.")
+@answering_options
 def locate(
+    shared: Answering,
     image: str,
-    bundle: str,
     boxes: list[_Box],
     keypoints: str | None,
     descriptions: tuple[str, ...],
-    decode: str,
-    threads: int | None,
-    json_file: str | None,
-    drawing: str | None,
-    trace: bool,
 ) -> None:
     """Locate keypoints of people in IMAGE and print them."""
     described = [_description(text) for text in descriptions]
-    if json_file is not None and json_file != STDOUT:
-        check_target(json_file, "--json")
-    if drawing is not None:
-        check_target(drawing, "--draw")
-        _check_picture_format(drawing)
 
-    import edgepose
     from edgepose.images import load_image
 
     pixels = load_image(image)
     height, width = pixels.shape[:2]
+    camera = shared.read_camera(width, height)
     with ProgressLine() as progress:
-        localizer = edgepose.Localizer(
-            bundle,
-            threads=threads,
-            decode="exact" if decode == "exact" else "constrained",
-            progress=progress,
-        )
+        localizer = shared.open(progress)
+        whole = None if localizer.bundle.manifest.crop is None else [(0.0, 0.0, float(width), float(height))]
         located = localizer.locate(
             pixels,
-            boxes=boxes or [(0.0, 0.0, width, height)],
+            boxes=boxes or whole,
             keypoints=_selection(keypoints, described),
+            camera=camera,
             progress=progress,
         )
-    if drawing is not None:
-        scale = min(16, max(1, round(_READABLE / min(height, width))))
-        write_whole(drawing, _encode(located.draw(pixels, scale=scale), drawing))
-    if json_file is not None:
-        text = json_text(located.to_json(trace=trace)) + "\n"
-        if json_file == STDOUT:
-            click.echo(text, nl=False)
-            return
-        write_whole(json_file, text.encode())
-    click.echo(_table(located))
+    shared.show(located, pixels)
 
 
 def _description(text: str) -> KeypointText:
@@ -148,47 +109,3 @@ def _selection(keypoints: str | None, described: list[KeypointText]) -> Keypoint
         else:
             chosen[chosen.index(spelling)] = text
     return chosen
-
-
-def _check_picture_format(file: str) -> None:
-    import cv2
-
-    if not cv2.haveImageWriter(f"picture{Path(file).suffix}"):
-        raise click.BadParameter(
-            f"{file!r} has no suffix of a picture format; use .png or .jpg", param_hint="--draw"
-        )
-
-
-def _encode(picture: NDArray[np.uint8], file: str) -> bytes:
-    import cv2
-
-    encoded = cv2.imencode(Path(file).suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1]
-    return bytes(encoded)
-
-
-def _table(located: Localization) -> str:
-    lines = []
-    for number, pose in enumerate(located, start=1):
-        box = ", ".join(f"{value:g}" for value in pose.box)
-        lines.append(f"person {number}  box ({box})  score {pose.score:.3f}")
-        width = max(len(name) for name in ("keypoint", *pose.names))
-        deep = any(point.dimensions == 3 for point in pose)
-        depth = f"  {'depth mm':>8}  {'+- mm':>6}" if deep else ""
-        lines.append(
-            f"  {'keypoint':{width}}  {'x px':>8}  {'y px':>8}  {'+- x':>6}  {'+- y':>6}{depth}  confidence"
-        )
-        for point in pose:
-            if not point.valid:
-                lines.append(f"  {point.name:{width}}  not answered")
-                continue
-            (x, y), (sx, sy) = point.xy, point.std
-            depth = f"  {point.depth:8.1f}  {point.depth_std:6.1f}" if deep else ""
-            lines.append(
-                f"  {point.name:{width}}  {x:8.1f}  {y:8.1f}  {sx:6.1f}  {sy:6.1f}{depth}"
-                f"  {point.confidence:10.3f}"
-            )
-    passes = "  ".join(f"{name} {count}" for name, count in located.passes.to_json().items())
-    lines.append(f"passes  {passes}")
-    if "total" in located.timings_ms:
-        lines.append(f"time    {located.timings_ms['total']:.1f} ms")
-    return "\n".join(lines)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads the tokenizer of a checkpoint, SentencePiece or `tokenizer.json`, into one normalised form.
+"""Reads a tokenizer of Llama's form, SentencePiece or `tokenizer.json`, into one normalised form.
 
 Prompts do not belong here; nor does anything a bundle needs beyond its `tokenizer.json`.
 """
@@ -19,13 +19,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
 from edgepose.errors import InvalidInputError
 from edgepose.export.checkpoint import read_json_object
 
-__all__ = [
-    "IMAGE_PLACEHOLDER",
-    "TokenizerSource",
-    "assert_vocabulary",
-    "load_tokenizer",
-    "parse_sentencepiece",
-]
+__all__ = ["IMAGE_PLACEHOLDER", "LlamaTokenizer", "load_tokenizer", "parse_sentencepiece"]
 
 IMAGE_PLACEHOLDER = "<im_patch>"
 """Text of the token that stands for one image patch; it is in no embedding table."""
@@ -35,7 +29,7 @@ _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = 1, 2, 3, 4, 5, 6  #
 
 
 @dataclass(frozen=True, slots=True)
-class TokenizerSource:
+class LlamaTokenizer:
     """A checkpoint's tokenizer in the normalised form, and what its configuration says.
 
     The normalised `tokenizer` is a BPE with byte fallback that does nothing to a text but replace " " by "▁":
@@ -97,10 +91,34 @@ class TokenizerSource:
             )
         return int(found)
 
+    def check_vocabulary(self, embedding_rows: int, head_rows: int) -> None:
+        """Checks that every token has a row in the embedding table and in the head; the placeholder alone may
+        lie outside.
+
+        Raises:
+            InvalidInputError: The numbers disagree.
+        """
+        tokens = self.tokenizer.get_vocab_size()
+        if not tokens == embedding_rows == head_rows:
+            raise InvalidInputError(
+                "[tokenizer] expected as many tokens as rows of the embedding table and of the head; got "
+                f"{tokens} tokens in {self.source}, {embedding_rows} embedding rows, {head_rows} head rows; "
+                "use the tokenizer files that belong to the weights"
+            )
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Writes the normalised form as a `tokenizer.json`."""
+        self.tokenizer.save(os.fspath(path))
+
+    @property
+    def provenance(self) -> dict[str, object]:
+        """What a bundle says of where its tokenizer comes from."""
+        return {"tokenizer": self.source.name, "legacy_tokenizer": self.legacy}
+
 
 def load_tokenizer(
     path: str | os.PathLike[str], *, config: Mapping[str, Any] | None = None
-) -> TokenizerSource:
+) -> LlamaTokenizer:
     """Loads the tokenizer of a checkpoint directory.
 
     Args:
@@ -150,7 +168,7 @@ def load_tokenizer(
         ]
     )
     tokenizer.encode_special_tokens = True
-    return TokenizerSource(
+    return LlamaTokenizer(
         tokenizer=tokenizer,
         source=source,
         legacy=_flag(settings, "legacy", True),
@@ -161,27 +179,6 @@ def load_tokenizer(
         image=_image_placeholder(folder, settings, config, tokenizer.get_vocab_size()),
         cleanup_spaces=_flag(settings, "clean_up_tokenization_spaces", False),
     )
-
-
-def assert_vocabulary(source: TokenizerSource, embedding_rows: int, head_rows: int) -> None:
-    """Checks that every token has a row in the embedding table and in the head; the placeholder alone may lie
-    outside.
-
-    Args:
-        source: The tokenizer of the checkpoint.
-        embedding_rows: Rows of the embedding table.
-        head_rows: Rows of the head.
-
-    Raises:
-        InvalidInputError: The numbers disagree.
-    """
-    tokens = source.tokenizer.get_vocab_size()
-    if not tokens == embedding_rows == head_rows:
-        raise InvalidInputError(
-            "[tokenizer] expected as many tokens as rows of the embedding table and of the head; got "
-            f"{tokens} tokens in {source.source}, {embedding_rows} embedding rows, {head_rows} head rows; "
-            "use the tokenizer files that belong to the weights"
-        )
 
 
 def parse_sentencepiece(data: bytes, path: Path | None = None) -> Any:

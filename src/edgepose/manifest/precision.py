@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Number types of a bundle.
+
+How weights are converted does not belong here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from edgepose.manifest.checks import Check
+
+__all__ = ["PRECISIONS", "PrecisionSpec"]
+
+
+@dataclass(frozen=True, slots=True)
+class PrecisionSpec:
+    """Number types of a bundle; the allowed combinations are `PRECISIONS`."""
+
+    name: Literal["fp32", "fp16", "int4", "int4-fp16"]
+    weights: Literal["float32", "float16", "int4"]
+    """Type of the large weight matrices of the decoder."""
+    activations: Literal["float32", "float16"]
+    """Type of pixels, features, embeddings, hidden states and KV."""
+
+    def check(self, check: Check) -> None:
+        """Note what does not fit."""
+        check.expect(self == PRECISIONS[self.name], "precision", f"{PRECISIONS[self.name]}", self)
+
+
+PRECISIONS: Mapping[str, PrecisionSpec] = {
+    spec.name: spec
+    for spec in (
+        PrecisionSpec("fp32", "float32", "float32"),
+        PrecisionSpec("fp16", "float16", "float16"),
+        PrecisionSpec("int4", "int4", "float32"),
+        PrecisionSpec("int4-fp16", "int4", "float16"),
+    )
+}
+"""Every precision by name."""

@@ -44,7 +44,7 @@ def locate_table(result: dict[str, Any]) -> str:
                 cells = [seconds, "", "", "", passes, memory, ""]
             else:
                 ratio, lean = row["times_faster"], row["times_faster_than_lean"]
-                passes = " + ".join(str(row["passes"][p]) for p in ("vision", "prefix", "suffix", "decode"))
+                passes = _passes(row["passes"])
                 cells = [
                     seconds,
                     f"**{ratio['median']:.1f}** ({ratio['p10']:.1f} to {ratio['p90']:.1f})",
@@ -60,27 +60,68 @@ def locate_table(result: dict[str, Any]) -> str:
     return "\n".join([*lines, "", _machine(result["machine"], limits)])
 
 
+def ask_table(result: dict[str, Any]) -> str:
+    """One row a size, form and side."""
+    lines = [
+        "| vision, decoder (width x layers) | question | what | seconds a frame "
+        "| times faster than `generate` | tokens equal to its | passes | peak memory | outside graphs |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for size in result["sizes"].values():
+        name = f"{size['vision']}, {size['decoder']}"
+        for form in ("asked", "free"):
+            rows = size[form]
+            question = f"{form}, {rows['tokens']} tokens"
+            for side, text in {"transformers": "transformers, fp32", **SIDES}.items():
+                if side not in rows:
+                    continue
+                row = rows[side]
+                cells = [f"{row['seconds']['median']:.2f}", "", "", "", "", ""]
+                if "times_faster" in row:
+                    ratio = row["times_faster"]
+                    cells[1] = f"**{ratio['median']:.1f}** ({ratio['p10']:.1f} to {ratio['p90']:.1f})"
+                    cells[2] = f"{100 * row['tokens_equal']:.0f} %"
+                    cells[5] = f"{100 * row['outside_graphs']:.1f} %"
+                cells[3] = _passes(row["passes"]) if "passes" in row else f"1 + {row['decoder_passes']}"
+                cells[4] = f"{row['peak_rss_mb'] / 1000:.1f} GB"
+                lines.append("| " + " | ".join([name, question, text, *cells]) + " |")
+                name = question = ""
+    limits = [size["limits"] for size in result["sizes"].values()]
+    return "\n".join([*lines, "", _machine(result["machine"], limits)])
+
+
 def full_size_table(result: dict[str, Any]) -> str:
-    """What the published size takes on a small machine."""
-    export, locate = result["export"], result["locate"]
-    first, second = (call["seconds"] for call in locate["calls"])
-    passes = locate["calls"][0]["passes"]
+    """What a published size takes on a small machine."""
+    export, answer = result["export"], result["answer"]
+    first, second = (call["seconds"] for call in answer["calls"])
+    passes = answer["calls"][0]["passes"]
+    stages = ("preprocess", "vision", "prefix", "suffix", "decode")
     rows = [
-        ("checkpoint on disk", f"{export['checkpoint_gb']} GB float16"),
+        ("checkpoint on disk", f"{export['checkpoint_gb']} GB"),
         ("bundle on disk", f"{export['bundle_gb']} GB"),
         ("export, peak memory", f"**{export['peak_rss_gb']} GB**"),
         ("export, time", f"{export['seconds'] / 60:.0f} min"),
         (
-            "locate 17 keypoints",
+            f"{answer['keypoints']} keypoints",
             f"**{first['total']:.0f} s** the first time, {second['total']:.0f} s the second",
         ),
-        ("of which", ", ".join(f"{s} {second[s]:.1f} s" for s in ("vision", "prefix", "suffix", "decode"))),
+        ("of which", ", ".join(f"{stage} {second[stage]:.1f} s" for stage in stages)),
         ("passes", ", ".join(f"{count} {name}" for name, count in passes.items())),
-        ("locate, peak memory", f"{locate['peak_rss_gb']} GB"),
-        ("outside graphs", f"{100 * locate['outside_graphs']:.2f} %"),
+        ("peak memory", f"{answer['peak_rss_gb']} GB"),
+        ("outside graphs", f"{100 * answer['outside_graphs']:.2f} %"),
     ]
+    if "bytes_a_pass" in answer:
+        read = answer["bytes_a_pass"]
+        constrained = read["llm_decoder"] + read["answer_head"]
+        saved = 1 - constrained / (read["llm_decoder"] + read["lm_head"])
+        text = f"{constrained / 1000:.2f} GB; the restricted head saves {100 * saved:.0f} %"
+        rows.append(("weights read a decode pass", text))
     table = ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)]
-    return "\n".join([*table, "", _machine(result["machine"], [locate["limits"]])])
+    return "\n".join([*table, "", _machine(result["machine"], [answer["limits"]])])
+
+
+def _passes(passes: dict[str, int]) -> str:
+    return " + ".join(str(passes[name]) for name in ("vision", "prefix", "suffix", "decode"))
 
 
 def _machine(machine: dict[str, Any], limits: Sequence[dict[str, float]]) -> str:
@@ -99,7 +140,12 @@ def _each(limits: Sequence[dict[str, float]], name: str) -> str:
     return " and ".join(str(limit[name]) for limit in limits)
 
 
-TABLES = {"locate": locate_table, "full_size": full_size_table}
+TABLES = {
+    "ask": ask_table,
+    "locate": locate_table,
+    "full_size": full_size_table,
+    "full_size_taihri": full_size_table,
+}
 
 
 def render(readme: str) -> str:

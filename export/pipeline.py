@@ -98,7 +98,8 @@ def export_bundle(
         family: `posellm`, `locllm` or `taihri`. Options that a family has no use for are refused.
         checkpoint: Directory with `config.json`, weights and tokenizer.
         out: Directory to make.
-        precision: `fp32`, `fp16`, `int4` (for CPUs) or `int4-fp16` (for GPUs).
+        precision: One of `PRECISIONS`: `fp32`, `int4`, `fp32-half`, `int4-half` are for CPUs, `fp16` and
+            `int4-fp16` for GPUs.
         keypoint_texts: The authors' `constants.py` or a JSON file; default: the package's own wording.
         prompt_format: `keypoint`, `simple` or `llama2`; default: the family's.
         answer: `2d`, or `3d` for weights trained to add a depth relative to the root joint; a checkpoint does

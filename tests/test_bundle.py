@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import hashlib
 import json
 import os
@@ -214,7 +215,7 @@ def _drop(path: str) -> Change:
         (_set("crop/size", 10**9), "crop.size: expected 1 to 8192"),
         (
             _set("precision/name", "int2"),
-            "precision.name: expected one of 'fp32', 'fp16', 'int4', 'int4-fp16'",
+            "precision.name: expected one of 'fp32', 'fp16', 'int4', 'int4-fp16', 'fp32-half', 'int4-half'",
         ),
         (_set("precision/activations", "float16"), "precision: expected PrecisionSpec(name='int4'"),
         (_set("prompt/prefix", []), "prompt.prefix: expected one image of 4 positions; got []"),
@@ -427,11 +428,7 @@ def test_precisions_are_consistent(manifest_json: dict[str, Any]) -> None:
     manifest_json["files"] = {}
     for precision in PRECISIONS.values():
         value = copy.deepcopy(manifest_json)
-        value["precision"] = {
-            "name": precision.name,
-            "weights": precision.weights,
-            "activations": precision.activations,
-        }
+        value["precision"] = dataclasses.asdict(precision)
         with pytest.raises(BundleError) as caught:  # the files are missing, but nothing else is wrong
             Manifest.from_json(value)
         assert "precision" not in str(caught.value)

@@ -70,6 +70,7 @@ class GraphBuilder:
         self.precision = precision
         self.dtype: np.dtype[Any] = np.dtype(precision.activations)
         """Activation type."""
+        self._stored = np.dtype(np.float16) if precision.half_storage else self.dtype
         self.full_precision: list[str] = []
         """Weights that were to be INT4 and are not, because no block divides their width."""
         self._data_path = path.with_name(path.name + ".data")
@@ -175,7 +176,7 @@ class GraphBuilder:
         return self.constant(np.array(value, dtype=dtype or self.dtype))
 
     def weight(self, name: str) -> str:
-        """Stores a weight under its canonical name, in the activation type.
+        """Stores a weight under its canonical name; the value has the activation type.
 
         Raises:
             InvalidInputError: It holds values that the type cannot, or that are no numbers.
@@ -232,10 +233,14 @@ class GraphBuilder:
         return self.op("DequantizeLinear", stored, steps, axis=0, block_size=block)
 
     def _store(self, name: str, tensor: Tensor) -> str:
-        length = tensor.numel() * self.dtype.itemsize
+        length = tensor.numel() * self._stored.itemsize
         pieces = torch.chunk(tensor, max(1, length // _CHUNK_BYTES))
-        chunks = (to_array(name, piece, self.dtype) for piece in pieces)
-        return self._write(name, _onnx_type(self.dtype), tuple(tensor.shape), length, chunks)
+        chunks = (to_array(name, piece, self._stored) for piece in pieces)
+        stored = self._write(name, _onnx_type(self._stored), tuple(tensor.shape), length, chunks)
+        if self._stored == self.dtype:
+            return stored
+        # Runtimes fold this into the weight when they load the graph.
+        return self.op("Cast", stored, to=_onnx_type(self.dtype))
 
     def _write(
         self, name: str, kind: int, shape: tuple[int, ...], length: int, chunks: Iterable[NDArray[Any]]
@@ -308,6 +313,6 @@ def to_array(name: str, tensor: Tensor, dtype: np.dtype[Any]) -> NDArray[Any]:
         largest = float(wide.abs().max())
         raise InvalidInputError(
             f"[export] expected the values of {name} to be finite in {dtype}; the largest magnitude is "
-            f"{largest:g}; choose a precision with float32 activations, or mend the checkpoint"
+            f"{largest:g}; choose a precision that stores float32, or mend the checkpoint"
         )
     return array

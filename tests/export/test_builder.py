@@ -47,6 +47,32 @@ def test_linear(tmp_path: Path, precision: str, tolerance: float) -> None:
     np.testing.assert_allclose(stored, weights["layer.weight"], rtol=1e-3)
 
 
+@pytest.mark.parametrize("precision", ["fp32-half", "int4-half"])
+def test_half_storage_is_widened_at_load(tmp_path: Path, precision: str) -> None:
+    weights = layer(128, 64)
+    rounded = {name: weight.half().float() for name, weight in weights.items()}
+    write_layer(tmp_path / "half.onnx", precision, weights)
+    write_layer(tmp_path / "whole.onnx", precision.removesuffix("-half"), rounded)
+    stored = onnx.load(tmp_path / "half.onnx", load_external_data=False).graph.initializer
+    assert {t.data_type for t in stored if t.name == "layer.bias"} == {onnx.TensorProto.FLOAT16}
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    options.log_severity_level = 3
+    x = torch.randn(3, 128).numpy()
+    found, expected = (
+        onnxruntime.InferenceSession(tmp_path / name, options, providers=["CPUExecutionProvider"]).run(
+            None, {"x": x}
+        )[0]
+        for name in ("half.onnx", "whole.onnx")
+    )
+    if precision == "fp32-half":  # INT4 integers are those of the weights before rounding
+        np.testing.assert_array_equal(found, expected)
+    np.testing.assert_allclose(found, expected, atol=0.05 * float(np.abs(expected).max()))
+    onnxruntime.InferenceSession(tmp_path / "half.onnx", options, providers=["CPUExecutionProvider"])
+    kinds = {node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node}
+    assert "Cast" not in kinds and "DequantizeLinear" not in kinds
+
+
 def test_file_and_names(tmp_path: Path) -> None:
     write_layer(tmp_path / "g.onnx", "int4", layer(128, 64))
     model = onnx.load(tmp_path / "g.onnx", load_external_data=False)

@@ -150,7 +150,7 @@ def test_answers_with_a_depth_are_those_of_the_published_procedure(
     assert written["depth"] == pose[0].depth and written["depth_std"] == pose[0].depth_std
 
 
-@pytest.mark.parametrize("precision", ["fp16", "int4", "int4-fp16"])
+@pytest.mark.parametrize("precision", ["fp16", "int4", "int4-fp16", "fp32-half", "int4-half"])
 def test_every_precision_runs_and_verifies(
     precision: str, posellm_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -24,7 +24,13 @@ from edgepose.verify import verify_bundle
 
 @pytest.mark.parametrize(
     ("family", "precision"),
-    [("locllm", "fp32"), ("locllm", "int4"), ("posellm", "int4-fp16"), ("posellm", "fp16")],
+    [
+        ("locllm", "fp32"),
+        ("locllm", "int4"),
+        ("posellm", "int4-fp16"),
+        ("posellm", "fp16"),
+        ("posellm", "int4-half"),
+    ],
 )
 def test_export(tmp_path: Path, request: pytest.FixtureRequest, family: str, precision: str) -> None:
     checkpoint: Path = request.getfixturevalue(f"{family}_checkpoint")
@@ -111,7 +117,7 @@ def test_keypoint_texts_and_prompt_format(tmp_path: Path, locllm_checkpoint: Pat
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"precision": "int8"}, r"precision out of fp32, fp16, int4, int4-fp16; got 'int8'"),
+        ({"precision": "int8"}, r"precision out of fp32, .*, fp32-half, int4-half; got 'int8'"),
         ({"family": "vitpose"}, r"one of .*; got 'vitpose'"),
         ({"family": "posellm"}, r"expected a posellm checkpoint.*pass --family locllm"),
         ({"prompt_format": "chatml"}, r"got 'chatml'"),

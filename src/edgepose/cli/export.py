@@ -25,7 +25,7 @@ __all__ = ["export"]
     type=click.Choice(list(PRECISIONS)),
     default="int4",
     show_default=True,
-    help="int4 is for CPUs, int4-fp16 and fp16 are for GPUs.",
+    help="fp32, int4 and their half-size forms are for CPUs, fp16 and int4-fp16 for GPUs.",
 )
 @click.option(
     "--keypoint-texts",

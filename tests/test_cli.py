@@ -104,7 +104,7 @@ def picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_help_and_version() -> None:
     assert "Commands:" in run("--help").output
     assert f"version {edgepose.__version__}" in run("--version").output
-    for command in ("locate", "ask", "info", "verify", "export"):
+    for command in main.commands:
         result = run(command, "-h")
         assert result.exit_code == 0 and "Usage:" in result.output
 

@@ -26,6 +26,8 @@ HEAVY = {
 }
 """None of these may be loaded before there is work for it."""
 
+COMMANDS = ("demo", "locate", "ask", "track", "info", "verify", "export", "eval", "render", "train")
+
 MOST_MODULES = 500
 """A bare interpreter has about 60 modules, NumPy brings about 150."""
 
@@ -61,7 +63,9 @@ def test_import_is_light() -> None:
     assert len(modules) < MOST_MODULES
 
 
-@pytest.mark.parametrize("command", [[], ["export"], ["locate"], ["ask"], ["info"], ["verify"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "command", [[], *([name] for name in COMMANDS)], ids=lambda command: " ".join(command) or "edgepose"
+)
 def test_help_is_light(command: list[str]) -> None:
     modules, printed = run(HELP.format(arguments=[*command, "--help"]))
     assert "Usage:" in printed

@@ -17,6 +17,7 @@ import pytest
 TREE = Path(__file__).resolve().parents[1]
 RUNTIME = TREE / "src" / "edgepose"
 EXPORT = TREE / "export"
+TRAINING = TREE / "training"
 CORE = TREE / "cpp"
 
 if not RUNTIME.is_dir():
@@ -37,18 +38,21 @@ EXPORT_EXTRA = {
 }
 """Import names of what `edgepose[export]` adds."""
 
-MESH_EXTRA = {"trimesh"}
-"""Import names of what `edgepose[mesh]` adds, for functions of `edgepose.mesh`."""
+TRAIN_EXTRA = {"matplotlib"}
+"""Import names of what `edgepose[train]` adds to `edgepose[export]`."""
+
+RUNTIME_EXTRAS = {"edgepose.mesh": {"trimesh"}, "edgepose.evaluation": {"pycocotools"}}
+"""Import names of what other extras add, by the package whose functions need them."""
 
 RUNTIME_FOR_EXPORT = {"answer_layout", "bundle", "errors", "keypoints", "manifest", "records"}
 """Modules of the runtime that export builds on: the bundle's format, its texts and the errors."""
 
 LAYERS: tuple[set[str], ...] = (
     {"error", "tensor", "number"},
-    {"logits", "positions", "kv_cache", "bin_packing", "graphs", "decoder_dims"},
+    {"logits", "positions", "kv_cache", "bin_packing", "graphs", "decoder_dims", "draft", "question_rows"},
     {"grammar", "answer", "rope", "token_history"},
-    {"backend", "digit_codec", "bin_codec"},
-    {"block_codec", "host_graphs"},
+    {"backend", "digit_codec", "bin_codec", "decode_options"},
+    {"block_codec", "host_graphs", "answer_progress"},
     {"host_backend", "decoder"},
 )
 """The C++ core from the bottom up: headers and sources include strictly lower layers only."""
@@ -66,10 +70,10 @@ def python_files(folder: Path) -> list[Path]:
 
 def module_of(path: Path) -> str:
     """Dotted name under which an installed file is imported."""
-    if path.is_relative_to(EXPORT):
-        parts = ("edgepose", "export", *path.relative_to(EXPORT).with_suffix("").parts)
-    else:
-        parts = path.relative_to(RUNTIME.parent).with_suffix("").parts
+    root = TREE if path.is_relative_to(EXPORT) or path.is_relative_to(TRAINING) else RUNTIME.parent
+    parts = path.relative_to(root).with_suffix("").parts
+    if root == TREE:
+        parts = ("edgepose", *parts)
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
@@ -79,7 +83,7 @@ def imports_of(path: Path) -> Iterator[tuple[str, int, bool]]:
     `from a import b` yields both `a` and `a.b`, since `b` may be a module. Imports by a constant string,
     and those for type checkers only, count like all others.
     """
-    installed = path.is_relative_to(RUNTIME) or path.is_relative_to(EXPORT)
+    installed = any(path.is_relative_to(folder) for folder in (RUNTIME, EXPORT, TRAINING))
     package = module_of(path).split(".") if installed else []
     if path.name != "__init__.py":
         package = package[:-1]
@@ -149,17 +153,24 @@ def test_runtime_imports_base_requirements_only() -> None:
         for path in python_files(RUNTIME)
         for name, line, inside in imports_of(path)
         if top(name) not in {"edgepose", *BASE, *sys.stdlib_module_names}
-        and not (top(name) in MESH_EXTRA and inside and is_in(module_of(path), "edgepose.mesh"))
+        and not (
+            inside
+            and any(
+                top(name) in extra and is_in(module_of(path), package)
+                for package, extra in RUNTIME_EXTRAS.items()
+            )
+        )
     ]
     assert wrong == []
 
 
-def test_runtime_reaches_export_only_inside_cli_functions() -> None:
+def test_runtime_reaches_export_and_training_only_inside_cli_functions() -> None:
     wrong = [
         f"{place(path, line)} imports {name}"
         for path in python_files(RUNTIME)
         for name, line, inside in imports_of(path)
-        if is_in(name, "edgepose.export") and not (inside and is_in(module_of(path), "edgepose.cli"))
+        if any(is_in(name, f"edgepose.{package}") for package in ("export", "training"))
+        and not (inside and is_in(module_of(path), "edgepose.cli"))
     ]
     assert wrong == []
 
@@ -196,6 +207,18 @@ def test_export_imports_only_the_bundle_side_of_the_runtime() -> None:
             for name, line in sorted(names)
             if not (line in lines if name == "edgepose" else any(is_in(name, module) for module in allowed))
         ]
+    assert wrong == []
+
+
+def test_training_imports_its_extra_and_the_base_only() -> None:
+    extras = {*map(top, EXPORT_EXTRA), *TRAIN_EXTRA}
+    wrong = [
+        f"{place(path, line)} imports {name}"
+        for path in python_files(TRAINING)
+        for name, line, _ in imports_of(path)
+        if top(name) not in {"edgepose", *BASE, *extras, *sys.stdlib_module_names}
+        or (top(name) == "click" or is_in(name, "edgepose.cli"))
+    ]
     assert wrong == []
 
 

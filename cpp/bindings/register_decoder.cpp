@@ -36,6 +36,23 @@ DataType type_of(const py::array& array) {
   );
 }
 
+std::vector<Guess> guesses_of(
+    const std::vector<std::vector<std::int32_t>>& drafts, const std::vector<std::int64_t>& offers
+) {
+  EDGEPOSE_CHECK(
+      offers.empty() || offers.size() == drafts.size(),
+      InvalidInput,
+      "[drafts] an offer for each of ",
+      drafts.size(),
+      " drafts, or none; got ",
+      offers.size()
+  );
+  std::vector<Guess> guesses;
+  for (const auto& tokens : drafts) guesses.push_back({.tokens = tokens});
+  for (std::size_t k = 0; k < offers.size(); ++k) guesses[k].first = offers[k];
+  return guesses;
+}
+
 // A decoder on host memory together with what it looks at.
 class HostDecoder {
  public:
@@ -65,6 +82,7 @@ class HostDecoder {
       const std::optional<ImageGrid>& grid,
       const std::vector<py::array>& deepstack,
       const std::vector<std::vector<std::int32_t>>& questions,
+      const std::vector<Guess>& drafts,
       const DecodeOptions& options
   ) {
     const auto rows = std::count(prefix.begin(), prefix.end(), kImageToken);
@@ -85,7 +103,7 @@ class HostDecoder {
       features.push_back(image_rows(array, rows, "deepstack"));
     }
     const py::gil_scoped_release no_gil;
-    return decoder_.decode(form, {prefix, data, questions, grid, features}, options);
+    return decoder_.decode(form, {prefix, data, questions, grid, features, drafts}, options);
   }
 
  private:
@@ -186,10 +204,18 @@ void register_decoder(py::module_& module) {
       .def_readonly("decode", &DecodeSeconds::decode)
       .def_readonly("graphs", &DecodeSeconds::graphs);
 
+  py::class_<DraftCount>(
+      module, "DraftCount", "Tokens of answers that drafts guessed; forced ones are not counted."
+  )
+      .def_readonly("offered", &DraftCount::offered, "Guesses that the model was asked about.")
+      .def_readonly("accepted", &DraftCount::accepted, "Of these, what the model said too.")
+      .def_readonly("free", &DraftCount::free, "What the model said in all.");
+
   py::class_<Decoding>(module, "Decoding", "Answers, passes and time of one prompt.")
       .def_readonly("answers", &Decoding::answers)
       .def_readonly("passes", &Decoding::passes)
-      .def_readonly("seconds", &Decoding::seconds);
+      .def_readonly("seconds", &Decoding::seconds)
+      .def_readonly("drafts", &Decoding::drafts);
 
   module.attr("IMAGE_TOKEN") = kImageToken;
 
@@ -222,6 +248,8 @@ void register_decoder(py::module_& module) {
              const std::optional<std::array<std::int64_t, 2>>& image_grid,
              const std::vector<py::array>& deepstack,
              const std::vector<std::vector<std::int32_t>>& questions,
+             const std::vector<std::vector<std::int32_t>>& drafts,
+             const std::vector<std::int64_t>& offers,
              bool exact,
              std::int32_t max_tokens,
              std::int32_t end,
@@ -238,6 +266,7 @@ void register_decoder(py::module_& module) {
                 grid,
                 deepstack,
                 questions,
+                guesses_of(drafts, offers),
                 {.mode = exact ? Mode::exact : Mode::constrained,
                  .max_tokens = max_tokens,
                  .end = end,
@@ -253,6 +282,8 @@ void register_decoder(py::module_& module) {
           py::arg("image_grid") = py::none(),
           py::arg("deepstack") = std::vector<py::array>(),
           py::arg("questions"),
+          py::arg("drafts") = std::vector<std::vector<std::int32_t>>(),
+          py::arg("offers") = std::vector<std::int64_t>(),
           py::arg("exact"),
           py::arg("max_tokens"),
           py::arg("end"),
@@ -265,7 +296,12 @@ void register_decoder(py::module_& module) {
           "lie, where positions have three axes. deepstack: arrays like `image`, to be added "
           "behind "
           "the first decoder layers. questions: token ids of each question behind the prefix. "
-          "image_token: what an image row counts as for the penalty."
+          "drafts: guesses of the answers' token ids, one a question or none at all; they change "
+          "the "
+          "number of passes and no answer. offers: how many tokens of each the first pass is "
+          "offered; "
+          "none for all. image_token: what an image row counts as for the "
+          "penalty."
       );
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "edgepose/decoder.hpp"
 
+#include "edgepose/answer_progress.hpp"
 #include "edgepose/error.hpp"
 
 #include <algorithm>
@@ -9,9 +10,6 @@
 namespace edgepose {
 
 namespace {
-
-std::int32_t as_int(std::size_t value) noexcept { return static_cast<std::int32_t>(value); }
-std::size_t as_size(std::int64_t value) noexcept { return static_cast<std::size_t>(value); }
 
 // Adds the time until destruction to `seconds`.
 class Stopwatch {
@@ -28,13 +26,6 @@ class Stopwatch {
   double& seconds_;
   std::chrono::steady_clock::time_point start_;
 };
-
-// Starts the next run of `step`: `question`'s tokens from `slot` on; the caller pushes them.
-Run& start_run(Step& step, std::size_t question, std::int32_t slot) {
-  return step.runs.emplace_back(
-      Run{.question = as_int(question), .slot = slot, .first = as_int(step.feeds.size())}
-  );
-}
 
 }  // namespace
 
@@ -81,6 +72,19 @@ void Decoder::begin(
     );
     longest = std::max(longest, question.size());
   }
+  EDGEPOSE_CHECK(
+      prompt.drafts.empty() || prompt.drafts.size() == prompt.questions.size(),
+      InvalidInput,
+      "[drafts] one for each of ",
+      prompt.questions.size(),
+      " questions, or none; got ",
+      prompt.drafts.size()
+  );
+  for (const Guess& draft : prompt.drafts) {
+    for (const std::int32_t token : draft.tokens) {
+      EDGEPOSE_CHECK(token >= 0, InvalidInput, "[drafts] token ids from 0 on; got ", token);
+    }
+  }
   const std::int64_t answer =
       options.mode == Mode::exact ? std::max(1, options.max_tokens) : form.longest();
   Extent extent;
@@ -110,205 +114,42 @@ void Decoder::feed(Decoding& decoding) {
   ++(first ? decoding.passes.suffix : decoding.passes.decode);
 }
 
+// No choice is read before the last step is fed, but where somebody guessed or at branches:
+// elsewhere the form says what comes after a free token, whichever it is, so a token is fed by
+// reference to the look that chooses it.
 Decoding Decoder::decode(const Form& form, const Prompt& prompt, const DecodeOptions& options) {
   Decoding decoding;
-  decoding.answers.resize(prompt.questions.size());
-  for (Answer& answer : decoding.answers) {
-    answer.tokens.reserve(as_size(form.longest()));
-    answer.choices.reserve(as_size(form.longest()));
-  }
   begin(form, prompt, options, decoding);
-  if (options.mode == Mode::exact) {
-    decode_exact(form, prompt, options, decoding);
-  } else {
-    decode_constrained(form, prompt, options, decoding);
+  const Guess nothing;
+  std::vector<AnswerProgress> answers;
+  answers.reserve(prompt.questions.size());
+  for (std::size_t i = 0; i < prompt.questions.size(); ++i) {
+    const Guess& draft = prompt.drafts.empty() ? nothing : prompt.drafts[i];
+    answers.emplace_back(form, options, static_cast<std::int32_t>(i), prompt.questions[i], draft);
+  }
+  for (std::int64_t looks = 0;; looks += std::ssize(step_.looks)) {
+    step_.clear();
+    step_.head = options.mode == Mode::exact ? Head::full : Head::answer;
+    bool reads = false;
+    for (AnswerProgress& answer : answers) reads |= answer.extend(step_, looks, *backend_);
+    if (step_.runs.empty()) break;
+    feed(decoding);
+    if (!reads) continue;
+    const auto choices = backend_->choices();
+    for (const Run& run : step_.runs) {
+      answers[static_cast<std::size_t>(run.question)].confirm(choices, *backend_);
+    }
+  }
+  const auto choices = backend_->choices();
+  decoding.answers.reserve(answers.size());
+  for (AnswerProgress& answer : answers) {
+    decoding.answers.push_back(answer.finish(choices));
+    decoding.drafts.offered += answer.drafts().offered;
+    decoding.drafts.accepted += answer.drafts().accepted;
+    decoding.drafts.free += answer.drafts().free;
   }
   decoding.seconds.graphs = backend_->graph_seconds();
   return decoding;
-}
-
-// No choice is read before the last step is fed, but at branches: elsewhere the form says what
-// comes after a free token, whichever it is, so a token is fed by reference to the look that
-// chooses it.
-void Decoder::decode_constrained(
-    const Form& form, const Prompt& prompt, const DecodeOptions& options, Decoding& decoding
-) {
-  struct Progress {
-    Grammar grammar;
-    std::int32_t fed = 0;           // tokens in the cache
-    std::vector<Feed> answer = {};  // forced tokens and choices, in order
-    Feed pending = 0;               // chosen last, not yet fed
-    bool branched = false;          // what comes behind it is not known either
-  };
-  const std::size_t count = prompt.questions.size();
-  std::vector<Progress> progress;
-  progress.reserve(count);
-  for (std::size_t i = 0; i < count; ++i) {
-    progress.push_back(Progress{Grammar(form)});
-    progress.back().answer.reserve(as_size(form.longest()));
-  }
-
-  std::int64_t looks = 0;
-  for (bool first = true;; first = false) {
-    step_.clear();
-    step_.head = Head::answer;
-    bool branches = false;
-    for (std::size_t i = 0; i < count; ++i) {
-      Progress& one = progress[i];
-      if (one.grammar.finished()) continue;
-      // Tokens that the form forces go along; behind the last free one they need not be fed.
-      const std::size_t before = one.answer.size();
-      while (const auto token = one.grammar.forced()) {
-        one.answer.push_back(*token);
-        one.grammar.accept(*token);
-      }
-      if (one.grammar.finished()) continue;
-      Run& run = start_run(step_, i, one.fed);
-      if (first) {
-        const auto& question = prompt.questions[i];
-        step_.feeds.insert(step_.feeds.end(), question.begin(), question.end());
-      } else {
-        step_.feeds.push_back(one.pending);
-      }
-      step_.feeds.insert(
-          step_.feeds.end(),
-          one.answer.begin() + static_cast<std::ptrdiff_t>(before),
-          one.answer.end()
-      );
-      run.count = as_int(step_.feeds.size()) - run.first;
-      run.looks = 1;
-      const Slot& slot = one.grammar.slot();
-      const auto banned = one.grammar.banned();
-      step_.looks.push_back(
-          {.alphabet = slot.alphabet,
-           .penalised = options.penalise_numbers || !slot.number,
-           .first_banned = as_int(step_.banned.size()),
-           .banned = as_int(banned.size())}
-      );
-      step_.banned.insert(step_.banned.end(), banned.begin(), banned.end());
-      one.fed += run.count;
-      one.pending = chosen(looks++);
-      one.answer.push_back(one.pending);
-      one.branched = one.grammar.branches();
-      branches |= one.branched;
-      if (!one.branched) one.grammar.accept_choice();
-    }
-    if (step_.runs.empty()) break;
-    feed(decoding);
-    if (!branches) continue;
-    const auto choices = backend_->choices();
-    for (const Run& run : step_.runs) {
-      Progress& one = progress[as_size(run.question)];
-      if (!one.branched) continue;
-      const std::int32_t token = choices[as_size(look_of(one.pending))].token;
-      if (!one.grammar.accept(token)) {
-        internal_error("decoder", message("token ", token, ", which the form does not allow"));
-      }
-    }
-  }
-
-  const auto choices = backend_->choices();
-  for (std::size_t i = 0; i < count; ++i) {
-    Answer& answer = decoding.answers[i];
-    answer.follows_form = true;
-    for (const Feed token : progress[i].answer) {
-      answer.choices.push_back(
-          is_choice(token) ? choices[as_size(look_of(token))]
-                           : Choice{.token = token, .probability = 1, .share = 1}
-      );
-      answer.tokens.push_back(answer.choices.back().token);
-    }
-  }
-}
-
-// Greedy search with the form as a draft: forced tokens are fed before the model has confirmed
-// them, and each is compared with the model's own choice among all tokens. From the first
-// disagreement on the draft is dropped from the cache; an answer that has left the form is
-// continued token by token.
-void Decoder::decode_exact(
-    const Form& form, const Prompt& prompt, const DecodeOptions& options, Decoding& decoding
-) {
-  struct Progress {
-    Grammar grammar;
-    std::int32_t fed = 0;
-    bool in_form = true;
-    bool done = false;
-    std::vector<std::int32_t> draft = {};
-  };
-  const std::size_t count = prompt.questions.size();
-  std::vector<Progress> progress;
-  progress.reserve(count);
-  for (std::size_t i = 0; i < count; ++i) {
-    progress.push_back(Progress{Grammar(form)});
-    progress.back().draft.reserve(as_size(form.longest()));
-  }
-  const auto budget = as_size(std::max(1, options.max_tokens));
-
-  std::size_t looks_before = 0;
-  for (bool first = true;; first = false) {
-    step_.clear();
-    step_.head = Head::full;
-    for (std::size_t i = 0; i < count; ++i) {
-      Progress& one = progress[i];
-      Answer& answer = decoding.answers[i];
-      if (one.done) continue;
-      Run& run = start_run(step_, i, one.fed);
-      if (first) {
-        const auto& question = prompt.questions[i];
-        step_.feeds.insert(step_.feeds.end(), question.begin(), question.end());
-      } else {
-        step_.feeds.push_back(answer.tokens.back());
-      }
-      one.draft.clear();
-      while (one.in_form && answer.tokens.size() + one.draft.size() + 1 < budget) {
-        const auto token = one.grammar.forced();
-        if (!token || *token == options.end) break;  // nobody looks behind the end
-        step_.looks.push_back({.alphabet = one.grammar.alphabet(), .penalised = true});
-        step_.feeds.push_back(*token);
-        one.draft.push_back(*token);
-        one.grammar.accept(*token);
-      }
-      // Outside the form the numbers (alphabet 0) are measured.
-      const bool in_slot = one.in_form && !one.grammar.finished();
-      step_.looks.push_back({.alphabet = in_slot ? one.grammar.alphabet() : 0, .penalised = true});
-      run.count = as_int(step_.feeds.size()) - run.first;
-      run.looks = as_int(one.draft.size()) + 1;
-    }
-    if (step_.runs.empty()) break;
-    feed(decoding);
-
-    const auto choices = backend_->choices();
-    std::size_t look = looks_before;
-    for (const Run& run : step_.runs) {
-      const auto i = as_size(run.question);
-      Progress& one = progress[i];
-      Answer& answer = decoding.answers[i];
-      const std::size_t drafted = one.draft.size();
-      std::size_t confirmed = 0;
-      for (std::size_t k = 0; k <= drafted && !one.done; ++k) {
-        const Choice& choice = choices[look + k];
-        answer.tokens.push_back(choice.token);
-        answer.choices.push_back(choice);
-        one.done = choice.token == options.end || answer.tokens.size() == budget;
-        if (k == drafted || choice.token != one.draft[k]) break;
-        ++confirmed;
-      }
-      look += as_size(run.looks);
-      one.fed += run.count - as_int(drafted - confirmed);
-      if (confirmed < drafted) {
-        backend_->truncate(run.question, one.fed);
-        one.grammar.rollback(drafted - confirmed);
-      }
-      // An end may be part of the form, or stand behind it.
-      const std::int32_t last = answer.tokens.back();
-      const bool behind = one.grammar.finished() && last == options.end;
-      one.in_form = one.in_form && (behind || one.grammar.accept(last));
-    }
-    looks_before = look;
-  }
-  for (std::size_t i = 0; i < count; ++i) {
-    decoding.answers[i].follows_form = progress[i].in_form && progress[i].grammar.finished();
-  }
 }
 
 }  // namespace edgepose

@@ -91,6 +91,7 @@ void HostBackend::begin(const Extent& extent) {
   const std::int64_t slots = std::min(extent.suffix, kFirstSlots);
   if (cache_.reset(extent.prefix, extent.questions, slots)) graphs_.release();
   rope_.reserve(extent.prefix + slots);
+  rows_.reset(extent.questions);
   history_.begin(extent.penalty, extent.questions);
   if (interrupted_) {
     cache_.erase();
@@ -196,17 +197,28 @@ void HostBackend::feed_prefix(const Prefix& prefix) {
   interrupted_ = false;
 }
 
-// Checks that the runs continue the cache, and makes room for them in it.
+// Checks that the runs continue the cache and have their looks, and makes room for them in it.
 void HostBackend::admit(const Step& step) {
   std::int64_t slots = 0;
+  std::size_t looks = 0;
   for (const Run& run : step.runs) {
-    if (run.slot != cache_.length(run.question)) {
-      internal_error(
-          "host backend",
-          message("slot ", run.slot, " fed, ", cache_.length(run.question), " in the cache")
-      );
+    for (std::int32_t k = 0; k < run.looks; ++k, ++looks) {
+      const std::int32_t at = looks < step.looks.size() ? step.looks[looks].at : -1;
+      if (at < 0 || at >= run.count) {
+        internal_error(
+            "host backend",
+            message("look ", looks, " of ", step.looks.size(), " at ", at, " of ", run.count)
+        );
+      }
+    }
+    const std::int64_t length = cache_.length(rows_.of(run.question));
+    if (run.slot != length) {
+      internal_error("host backend", message("slot ", run.slot, " fed, ", length, " in the cache"));
     }
     slots = std::max<std::int64_t>(slots, run.slot + run.count);
+  }
+  if (looks != step.looks.size()) {
+    internal_error("host backend", message(step.looks.size(), " looks, ", looks, " of runs"));
   }
   if (slots > cache_.capacity()) {
     std::int64_t capacity = std::max<std::int64_t>(1, cache_.capacity());
@@ -215,7 +227,9 @@ void HostBackend::admit(const Step& step) {
     if (cache_.grow(capacity)) graphs_.release();
     rope_.reserve(next_position_ + capacity);
   }
-  for (const Run& run : step.runs) cache_.expect_room(run.question, run.slot + run.count);
+  for (const Run& run : step.runs) {
+    cache_.expect_room(rows_.of(run.question), run.slot + run.count);
+  }
 }
 
 // Where each run goes, and the shape of the pass.
@@ -229,12 +243,12 @@ PassShape HostBackend::lay_out(const Step& step) {
   PassShape shape;
   shape.prefix = cache_.prefix_length();
   if (behind_others) {
-    // Row r of the caches is question r, so every question has a row, fed or not.
+    // Every question in the cache has a row, fed or not.
     lengths_.assign(as_size(cache_.questions()), 1);
-    for (const Run& run : step.runs) lengths_[as_size(run.question)] = run.count;
+    for (const Run& run : step.runs) lengths_[as_size(rows_.of(run.question))] = run.count;
     pack_padded(lengths_, packing_);
     for (std::size_t i = 0; i < step.runs.size(); ++i) {
-      packing_.places[i] = {step.runs[i].question, 0};
+      packing_.places[i] = {rows_.of(step.runs[i].question), 0};
     }
     shape.suffix = cache_.capacity();
   } else {
@@ -252,17 +266,14 @@ PassShape HostBackend::lay_out(const Step& step) {
 
 void HostBackend::feed(const Step& step) {
   if (step.runs.empty()) return;
+  // A pass behind other tokens computes a row for each question in the cache.
+  if (const auto kept = rows_.close_up(); !kept.empty()) cache_.keep(kept);
   admit(step);
   interrupted_ = true;
   const PassShape shape = lay_out(step);
   graphs_.make_room(shape, step.head);
   write_inputs(step, shape);
   write_bias(step, shape);
-  if (step.looks.size() != look_cells_.size()) {
-    internal_error(
-        "host backend", message(step.looks.size(), " described of ", look_cells_.size(), " looks")
-    );
-  }
   graphs_.run_decoder(shape, cache_);
   append(step, shape);
   if (!look_cells_.empty()) {
@@ -288,9 +299,9 @@ void HostBackend::write_inputs(const Step& step, const PassShape& shape) {
       const std::int64_t at = next_position_ + run.slot + k;
       rope_.write({at, at, at}, graphs_.cos(cell), graphs_.sin(cell));
     }
-    for (std::int64_t k = run.count - run.looks; k < run.count; ++k) {
+    for (std::int32_t k = 0; k < run.looks; ++k) {
       const std::int64_t cell = place.row * shape.looks + row_looks_[as_size(place.row)]++;
-      wanted[cell] = place.column + k;
+      wanted[cell] = place.column + step.looks[look_cells_.size()].at;
       look_cells_.push_back(cell);
     }
   }
@@ -319,28 +330,25 @@ void HostBackend::append(const Step& step, const PassShape& shape) {
       for (std::size_t i = 0; i < step.runs.size(); ++i) {
         const Run& run = step.runs[i];
         const Place place = packing_.places[i];
-        cache_.write(
-            layer, which, fresh, place.row, place.column, run.count, run.question, run.slot
-        );
+        const std::int64_t row = rows_.of(run.question);
+        cache_.write(layer, which, fresh, place.row, place.column, run.count, row, run.slot);
       }
     }
   }
-  for (const Run& run : step.runs) cache_.set_length(run.question, run.slot + run.count);
+  for (const Run& run : step.runs) cache_.set_length(rows_.of(run.question), run.slot + run.count);
 }
 
 void HostBackend::choose(const Step& step) {
   std::size_t look = 0;
   for (const Run& run : step.runs) {
-    for (std::int64_t k = run.count - run.looks; k < run.count; ++k, ++look) {
-      const std::int64_t seen = run.slot + k + 1;  // of the question's tokens, by this look
-      choices_.push_back(choose(step, step.looks[look], run, seen, look_cells_[look]));
+    for (std::int32_t k = 0; k < run.looks; ++k, ++look) {
+      choices_.push_back(choose(step, step.looks[look], run, look_cells_[look]));
     }
   }
 }
 
-Choice HostBackend::choose(
-    const Step& step, const Look& look, const Run& run, std::int64_t seen, std::int64_t cell
-) {
+Choice HostBackend::choose(const Step& step, const Look& look, const Run& run, std::int64_t cell) {
+  const std::int64_t seen = run.slot + look.at + 1;  // of the question's tokens, by this look
   const std::span<float> logits = graphs_.logits(cell, step.head);
   const Alphabet& alphabet = alphabets_[as_size(look.alphabet)];
   const bool penalised = look.penalised && history_.active();
@@ -361,7 +369,7 @@ Choice HostBackend::choose(
 }
 
 void HostBackend::truncate(std::int64_t question, std::int64_t length) {
-  cache_.truncate(question, length);
+  cache_.truncate(rows_.of(question), length);
   history_.truncate(question, length);
 }
 

@@ -123,6 +123,29 @@ void KvCache::truncate(std::int64_t question, std::int64_t new_length) {
   lengths_[as_size(question)] = new_length;
 }
 
+void KvCache::keep(std::span<const std::int64_t> kept) {
+  const std::int64_t before = questions();
+  std::int64_t number = -1;
+  for (const std::int64_t question : kept) {
+    if (question <= number || question >= before) {
+      internal_error("kv cache", message("keep ", question, " behind ", number, " of ", before));
+    }
+    number = question;
+  }
+  // Rows only move down, so the first goes first.
+  const std::size_t row = as_size(capacity_) * token_bytes();
+  std::byte* target = suffix_.data();
+  for (std::int64_t head = 0; head < 2 * layout_.layers * layout_.kv_heads; ++head) {
+    for (const std::int64_t question : kept) {
+      const std::byte* source = suffix_.data() + as_size(head * before + question) * row;
+      if (source != target) std::memmove(target, source, as_size(length(question)) * token_bytes());
+      target += row;
+    }
+  }
+  for (std::size_t k = 0; k < kept.size(); ++k) lengths_[k] = lengths_[as_size(kept[k])];
+  lengths_.resize(kept.size());
+}
+
 void KvCache::fork(std::int64_t from, std::int64_t to) {
   if (from == to) return;
   const std::int64_t count = length(from);

@@ -50,13 +50,14 @@ class FrameView:
     `preprocessor_config.json` of the checkpoint tells the numbers of the image processor; where there is
     none, or it leaves one out, those of this description hold. Its pixel limits count only where they are
     below the description's: the published inference sets these when it loads the processor, whatever the
-    file says, but a compact model may be made for smaller frames.
+    file says, but a compact model may be made for smaller frames. Such a model may be made for another focal
+    length too: `"edgepose": {"canonical_focal": 250.0}` in its `config.json` counts before the description's.
     """
 
     OPTIONS: ClassVar[frozenset[str]] = frozenset({"crop"})
 
     canonical_focal: float
-    """Focal length to which images are scaled, pixels."""
+    """Focal length to which images are scaled, pixels, where the checkpoint does not say one."""
     min_pixels: int
     max_pixels: int
     patch_size: int
@@ -68,7 +69,8 @@ class FrameView:
         """`crop` and `frame` of a manifest.
 
         Raises:
-            InvalidInputError: `preprocessor_config.json` is broken, or does not fit the weights.
+            InvalidInputError: `preprocessor_config.json` is broken, or does not fit the weights; or the focal
+                length in `config.json` is no number above 0.
         """
         file = source.checkpoint.path / "preprocessor_config.json"
         stored = read_json_object(file, "download the file again") if file.exists() else {}
@@ -79,7 +81,7 @@ class FrameView:
         most = numbers.whole("max_pixels", limits.get("longest_edge"), self.max_pixels)
         vision = source.config.vision
         spec = FrameSpec(
-            canonical_focal=self.canonical_focal,
+            canonical_focal=self._focal(source),
             patch_size=numbers.whole("patch_size", None, self.patch_size),
             merge=numbers.whole("merge_size", None, self.merge),
             min_pixels=min(least, self.min_pixels),
@@ -96,6 +98,18 @@ class FrameView:
                 numbers.defects.append(f"{name} {ours}, while the weights are made for {theirs}")
         numbers.refuse_defects()
         return None, spec
+
+    def _focal(self, source: Source[Any]) -> float:
+        own: Any = source.checkpoint.config.get("edgepose")
+        if own is None:
+            return self.canonical_focal
+        focal: Any = own.get("canonical_focal", self.canonical_focal) if isinstance(own, dict) else None
+        if type(focal) not in (int, float) or not (math.isfinite(focal) and focal > 0):
+            raise InvalidInputError(
+                f"[export] expected edgepose in {source.checkpoint.path / 'config.json'} to name a "
+                f"canonical_focal above 0, pixels; got {own!r}; use the file that belongs to the weights"
+            )
+        return float(focal)
 
 
 class _Numbers:

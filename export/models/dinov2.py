@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from edgepose.export.models.attention import attend
+
 __all__ = ["HEAD_DIM", "VisionConfig", "VisionEncoder"]
 
 HEAD_DIM = 64
@@ -74,7 +76,7 @@ class VisionAttention(nn.Module):
         batch, tokens, hidden = x.shape
         fused = self.qkv(x).view(batch, tokens, 3, self.heads, hidden // self.heads)
         query, key, value = fused.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, heads, tokens, head_dim)
-        mixed = functional.scaled_dot_product_attention(query, key, value)
+        mixed = attend(query, key, value)
         output: Tensor = self.proj(mixed.transpose(1, 2).reshape(batch, tokens, hidden))
         return output
 

@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["Decoder", "DecoderConfig", "KeyValue", "rotary_table"]
+from edgepose.export.models.attention import attend
+
+__all__ = ["Decoder", "DecoderAttention", "DecoderConfig", "KeyValue", "rotary_table", "rotate"]
 
 KeyValue = tuple[Tensor, Tensor]
 """Rotated keys and values of one layer, each (N, kv_heads, length, head_dim)."""
@@ -73,7 +75,7 @@ def rotary_table(
     return angles.cos(), angles.sin()
 
 
-def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Applies rotary positions. `x` (N, heads, T, head_dim), `cos` and `sin` (N, 1, T, head_dim)."""
     left, right = x.chunk(2, dim=-1)
     return x * cos + torch.cat((-right, left), dim=-1) * sin
@@ -106,15 +108,15 @@ class DecoderAttention(nn.Module):
         self.q_norm, self.k_norm = _head_norm(config), _head_norm(config)
 
     def forward(
-        self, x: Tensor, cos: Tensor, sin: Tensor, allowed: Tensor, past: KeyValue | None
+        self, x: Tensor, cos: Tensor, sin: Tensor, seen: Tensor, past: KeyValue | None
     ) -> tuple[Tensor, KeyValue]:
         count, tokens, _ = x.shape
 
         def split(projected: Tensor) -> Tensor:
             return projected.view(count, tokens, -1, self.config.head_dim).transpose(1, 2)
 
-        query = _rotate(self.q_norm(split(self.q_proj(x))), cos, sin)
-        key = _rotate(self.k_norm(split(self.k_proj(x))), cos, sin)
+        query = rotate(self.q_norm(split(self.q_proj(x))), cos, sin)
+        key = rotate(self.k_norm(split(self.k_proj(x))), cos, sin)
         value = split(self.v_proj(x))
         if past is not None:
             key = torch.cat((past[0], key), dim=2)
@@ -122,7 +124,7 @@ class DecoderAttention(nn.Module):
         group = self.config.heads // self.config.kv_heads
         wide_key = key.repeat_interleave(group, dim=1) if group > 1 else key
         wide_value = value.repeat_interleave(group, dim=1) if group > 1 else value
-        mixed = functional.scaled_dot_product_attention(query, wide_key, wide_value, attn_mask=allowed)
+        mixed = attend(query, wide_key, wide_value, seen)
         return self.o_proj(mixed.transpose(1, 2).reshape(count, tokens, -1)), (key, value)
 
 
@@ -155,9 +157,9 @@ class DecoderLayer(nn.Module):
         self.post_attention_layernorm = RmsNorm(config.hidden, config.rms_norm_eps)
 
     def forward(
-        self, x: Tensor, cos: Tensor, sin: Tensor, allowed: Tensor, past: KeyValue | None
+        self, x: Tensor, cos: Tensor, sin: Tensor, seen: Tensor, past: KeyValue | None
     ) -> tuple[Tensor, KeyValue]:
-        mixed, present = self.self_attn(self.input_layernorm(x), cos, sin, allowed, past)
+        mixed, present = self.self_attn(self.input_layernorm(x), cos, sin, seen, past)
         x = x + mixed
         return x + self.mlp(self.post_attention_layernorm(x)), present
 
@@ -182,6 +184,7 @@ class Decoder(nn.Module):
         *,
         positions: Tensor | None = None,
         mask: Tensor | None = None,
+        allowed: Tensor | None = None,
         past: Sequence[KeyValue] | None = None,
         deepstack: Sequence[Tensor] = (),
     ) -> tuple[Tensor, list[KeyValue]]:
@@ -193,6 +196,8 @@ class Decoder(nn.Module):
                 `L .. L+T-1`, continuing the cache.
             mask: (N, L+T), true or 1 where a token, cached or new, may be attended to; default: everywhere.
                 A token always sees itself, so rows that are masked throughout stay finite.
+            allowed: (1 or N, T, L+T) bool, true where a new token (row) may attend to a token, besides the
+                causal order; for sequences that hold several questions side by side. Default: everywhere.
             past: One `KeyValue` of length L per layer, as an earlier call returned it; default: none.
             deepstack: Tensors to add to the hidden states behind the first layers, each broadcast to
                 (N, T, hidden).
@@ -207,17 +212,19 @@ class Decoder(nn.Module):
         if positions is None:
             axes = (len(self.config.rope_sections),) if self.config.rope_sections else ()
             positions = query_index.expand(*axes, count, -1)
-        allowed = (key_index[None, :] <= query_index[:, None]).expand(count, 1, -1, -1)
+        seen = (key_index[None, :] <= query_index[:, None])[None, None]
+        own = key_index[None, :] == query_index[:, None]
         if mask is not None:
-            own = key_index[None, :] == query_index[:, None]
-            allowed = (allowed & mask.to(torch.bool)[:, None, None, :]) | own
+            seen = (seen & mask.to(torch.bool)[:, None, None, :]) | own
+        if allowed is not None:
+            seen = (seen & allowed[:, None]) | own
         cos, sin = rotary_table(
             positions, self.config.head_dim, self.config.rope_theta, self.config.rope_sections
         )
         cos, sin = cos.to(embeddings.dtype).unsqueeze(1), sin.to(embeddings.dtype).unsqueeze(1)
         x, present = embeddings, []
         for index, layer in enumerate(self.layers):
-            x, layer_present = layer(x, cos, sin, allowed, past[index] if past else None)
+            x, layer_present = layer(x, cos, sin, seen, past[index] if past else None)
             if index < len(deepstack):
                 x = x + deepstack[index]
             present.append(layer_present)

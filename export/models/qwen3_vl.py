@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from edgepose.export.models.attention import attend
+
 __all__ = ["GridVisionConfig", "GridVisionEncoder", "Merger", "Mergers", "MergersConfig"]
 
 LAYER_NORM_EPS = 1e-6
@@ -78,16 +80,15 @@ class GridAttention(nn.Module):
         self.proj = nn.Linear(config.hidden, config.hidden)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        patches, hidden = x.shape
-        fused = self.qkv(x).view(patches, 3, self.heads, hidden // self.heads)
-        query, key, value = fused.permute(1, 2, 0, 3).unbind(0)  # each (heads, P, head_dim)
+        fused = self.qkv(x).view(*x.shape[:-1], 3, self.heads, -1).transpose(-4, -2)
+        query, key, value = fused.unbind(-3)  # each (..., heads, P, head_dim)
 
         def rotate(each: Tensor) -> Tensor:
             left, right = each.chunk(2, dim=-1)
             return each * cos + torch.cat((-right, left), dim=-1) * sin
 
-        mixed = functional.scaled_dot_product_attention(rotate(query), rotate(key), value)
-        output: Tensor = self.proj(mixed.transpose(0, 1).reshape(patches, hidden))
+        mixed = attend(rotate(query), rotate(key), value)
+        output: Tensor = self.proj(mixed.transpose(-3, -2).flatten(-2))
         return output
 
 
@@ -121,7 +122,7 @@ class GridBlock(nn.Module):
 
 
 class GridVisionEncoder(nn.Module):
-    """Patches of one frame to features.
+    """Patches of one frame, or of several of one size, to features.
 
     The published convolution over two equal pictures is one matrix here, the sum over the pictures.
 
@@ -138,17 +139,17 @@ class GridVisionEncoder(nn.Module):
     def forward(
         self, patches: Tensor, indices: Tensor, weights: Tensor, cos: Tensor, sin: Tensor
     ) -> tuple[Tensor, list[Tensor]]:
-        """Encodes one frame.
+        """Encodes frames.
 
         Args:
-            patches: (P, 3 * patch_size * patch_size), order C, y, x; those of a merged square in a row.
+            patches: (..., P, 3 * patch_size * patch_size), order C, y, x; those of a merged square in a row.
             indices: (4, P) int64, rows of the position table.
             weights: (4, P), their shares.
             cos: (P, head_dim), half-split layout.
             sin: (P, head_dim).
 
         Returns:
-            Features (P, hidden) of the last layer, without a norm, and those of each tap.
+            Features (..., P, hidden) of the last layer, without a norm, and those of each tap.
         """
         x = self.patch_embed(patches) + (self.pos_embed(indices) * weights.unsqueeze(-1)).sum(0)
         tapped = []
@@ -171,8 +172,10 @@ class Merger(nn.Module):
         self.fc2 = nn.Linear(config.square, config.out)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features (P, hidden) to rows (P / merge**2, out)."""
-        normed = self.norm(features.reshape(-1, *self.norm.normalized_shape)).view(-1, self.square)
+        """Features (..., P, hidden) to rows (..., P / merge**2, out)."""
+        (width,) = self.norm.normalized_shape
+        normed = self.norm(features.reshape(*features.shape[:-2], -1, width))
+        normed = normed.view(*features.shape[:-2], -1, self.square)
         output: Tensor = self.fc2(functional.gelu(self.fc1(normed)))
         return output
 
@@ -189,5 +192,7 @@ class Mergers(nn.Module):
         self.deepstack = nn.ModuleList(Merger(config, norm=config.square) for _ in range(config.deepstack))
 
     def forward(self, features: Tensor, taps: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Features and taps, each (P, hidden), to image embeddings and DeepStack features, each (R, out)."""
+        """Features and taps, each (..., P, hidden), to image embeddings and DeepStack features, each
+        (..., R, out).
+        """
         return self.merger(features), [merger(tap) for merger, tap in zip(self.deepstack, taps, strict=True)]

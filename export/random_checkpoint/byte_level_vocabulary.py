@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
@@ -44,9 +44,13 @@ _WORDS = (
 
 
 def train_byte_level_tokenizer(
-    path: str | os.PathLike[str], *, merges: int = 160, added: Sequence[str] | None = None
+    path: str | os.PathLike[str],
+    *,
+    merges: int = 160,
+    added: Sequence[str] | None = None,
+    sentences: Iterable[str] | None = None,
 ) -> Tokenizer:
-    """Trains a tokenizer on a small corpus of our own and writes it as `tokenizer.json`.
+    """Trains a tokenizer on a small corpus and writes it as `tokenizer.json`.
 
     Ids 0 to 255 are bytes, then follow what was joined, the stock markers, bins, joints, keypoint markers.
 
@@ -54,6 +58,7 @@ def train_byte_level_tokenizer(
         path: File to write.
         merges: Tokens of several bytes, at most.
         added: Added tokens in order of their ids; default: all of the constants above.
+        sentences: The corpus; default: a few dozen sentences of our own.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
@@ -68,7 +73,7 @@ def train_byte_level_tokenizer(
     trainer = trainers.BpeTrainer(
         vocab_size=len(alphabet) + merges, initial_alphabet=sorted(alphabet), show_progress=False
     )
-    tokenizer.train_from_iterator(_sentences(), trainer)
+    tokenizer.train_from_iterator(_sentences() if sentences is None else sentences, trainer)
     texts = (*STOCK_MARKERS, *BINS, *JOINTS, *KEYPOINT_MARKERS) if added is None else added
     tokenizer.add_special_tokens([AddedToken(text, normalized=False, special=True) for text in texts])
     tokenizer.save(os.fspath(path), pretty=False)

@@ -181,6 +181,14 @@ class DecodeSeconds:
     @property
     def graphs(self) -> float: ...
 
+class DraftCount:
+    @property
+    def offered(self) -> int: ...
+    @property
+    def accepted(self) -> int: ...
+    @property
+    def free(self) -> int: ...
+
 class Decoding:
     @property
     def answers(self) -> list[Answer]: ...
@@ -188,6 +196,8 @@ class Decoding:
     def passes(self) -> PassCount: ...
     @property
     def seconds(self) -> DecodeSeconds: ...
+    @property
+    def drafts(self) -> DraftCount: ...
 
 class HostDecoder:
     def __init__(
@@ -207,6 +217,8 @@ class HostDecoder:
         image_grid: tuple[int, int] | None = None,
         deepstack: Sequence[NDArray[np.floating]] = (),
         questions: Sequence[Sequence[int]],
+        drafts: Sequence[Sequence[int]] = (),
+        offers: Sequence[int] = (),
         exact: bool,
         max_tokens: int,
         end: int,

@@ -13,7 +13,7 @@ from statistics import fmean
 
 from edgepose._core import Answer, DigitCodec
 
-__all__ = ["Location", "depth_mm", "read_form", "read_text"]
+__all__ = ["Location", "depth_mm", "depth_number", "read_form", "read_text"]
 
 _NUMBER = re.compile(r"0\.\d+")
 _FRACTION = re.compile(r"\.\d+")
@@ -53,6 +53,11 @@ def depth_mm(number: float, range_mm: float) -> float:
     Source: LocLLM `datasets/h36m.py`, `utils/valid3d.py`: 0.5 plus the difference of depths over two metres.
     """
     return (number - _ROOT) * range_mm
+
+
+def depth_number(depth: float, range_mm: float) -> float:
+    """Third number of an answer that stands for a depth: the inverse of `depth_mm`."""
+    return depth / range_mm + _ROOT
 
 
 def read_form(answer: Answer, codec: DigitCodec) -> Location:

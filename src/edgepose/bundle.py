@@ -35,6 +35,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from edgepose.builtin import builtin_models, bundle_path
 from edgepose.errors import BundleError
 from edgepose.manifest import (
     ANSWER_HEAD,
@@ -200,13 +201,13 @@ class Bundle:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Bundle:
-        """Open a bundle directory.
+        """Open a bundle directory, or a model that ships with the package by its name.
 
         Raises:
             BundleError: it is not a bundle, was written for a newer edgepose, or does not hold what its
                 manifest says; the message lists every problem found.
         """
-        root = Path(path)
+        root = bundle_path(path)
         value = _load_json(root)
         manifest, problems = parse_manifest(value, str(root))
         # Look at the files even where the manifest is wrong, so that one message tells all.
@@ -295,9 +296,10 @@ class Bundle:
 def _load_json(root: Path) -> dict[str, Any]:
     if not root.is_dir():
         got = "a file" if root.exists() else "nothing there"
+        names = "".join(f", or the name {name}" for name in builtin_models())
         raise BundleError(
             f"[bundle {root}] expected a bundle directory; got {got}; "
-            f"pass the directory that holds {MANIFEST_FILE}"
+            f"pass the directory that holds {MANIFEST_FILE}{names}"
         )
     file = root / MANIFEST_FILE
     if not file.is_file():

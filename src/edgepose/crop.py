@@ -28,7 +28,12 @@ _PIXEL_STD = np.float32(200.0)  # the published code keeps side / 200 in float32
 class SquareCrop:
     """A square of an image, without rotation, as the published systems cut it around a person.
 
-    Pixel coordinates follow OpenCV: integer coordinates are pixel centres, x right, y down.
+    Pixel coordinates follow OpenCV: integer coordinates are pixel centres, x right, y down. The square may
+    reach beyond the image, where it is black. Numbers are rounded to float32, in which the published code
+    keeps them.
+
+    Raises:
+        InvalidInputError: a number is not finite, or the side is not above 0.
     """
 
     center_x: float
@@ -36,6 +41,23 @@ class SquareCrop:
     center_y: float
     side: float
     """Side of the square, pixels of the image; a float32 value, above 0."""
+
+    def __post_init__(self) -> None:
+        numbers = tuple(float(np.float32(v)) for v in (self.center_x, self.center_y, self.side))
+        if not all(map(math.isfinite, numbers)) or numbers[2] <= 0:
+            raise InvalidInputError(
+                "[box] expected a square of finite centre and a side above 0; got (center_x, center_y, side) "
+                f"= {(self.center_x, self.center_y, self.side)}; pass pixels of the image"
+            )
+        for name, number in zip(("center_x", "center_y", "side"), numbers, strict=True):
+            object.__setattr__(self, name, number)
+
+    @classmethod
+    def around(
+        cls, box: Sequence[float] | NDArray[Any] | SquareCrop, image_size: tuple[int, int], scale: float = 1.0
+    ) -> SquareCrop:
+        """The square to cut for what a user passes as a box: a square as it is, else as `from_box`."""
+        return box if isinstance(box, SquareCrop) else cls.from_box(box, image_size, scale)
 
     @classmethod
     def from_box(
@@ -80,6 +102,12 @@ class SquareCrop:
             )
         center = np.float32(x1 + clipped_w * 0.5), np.float32(y1 + clipped_h * 0.5)
         return cls(float(center[0]), float(center[1]), side)
+
+    @property
+    def box(self) -> Box:
+        """(x, y, width, height) of the square, pixels of the image."""
+        half = self.side / 2
+        return self.center_x - half, self.center_y - half, self.side, self.side
 
     def matrix(self, size: int) -> NDArray[np.float64]:
         """Affine map from the image to a crop of `size` pixels.

@@ -19,7 +19,7 @@ from edgepose.errors import InvalidInputError
 if TYPE_CHECKING:
     import PIL.Image
 
-__all__ = ["ImageSource", "load_image"]
+__all__ = ["ImageSource", "decode_image", "load_image"]
 
 ImageSource: TypeAlias = "str | os.PathLike[str] | NDArray[np.uint8] | PIL.Image.Image"
 """What a user may pass as an image: see `load_image`."""
@@ -110,8 +110,6 @@ def _from_pillow(image: PIL.Image.Image) -> NDArray[np.uint8]:
 
 
 def _from_file(path: Path) -> NDArray[np.uint8]:
-    import cv2
-
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -123,13 +121,28 @@ def _from_file(path: Path) -> NDArray[np.uint8]:
         raise InvalidInputError(
             f"[image] expected a path; got {str(path)!r}: {error}; check the path"
         ) from error
+    return decode_image(data, str(path))
+
+
+def decode_image(data: bytes, name: str) -> NDArray[np.uint8]:
+    """Like `load_image`, of the content of an image file.
+
+    Args:
+        data: the whole file.
+        name: what to call it in messages.
+
+    Raises:
+        InvalidInputError: it is empty, truncated or not an image.
+    """
+    import cv2
+
     if not data:
         raise InvalidInputError(
-            f"[image] expected an image file; got {str(path)!r}, which is empty; copy it again"
+            f"[image] expected an image file; got {name!r}, which is empty; copy it again"
         )
     if _is_truncated(data):
         raise InvalidInputError(
-            f"[image] expected a whole image; got {str(path)!r}, which ends early after {len(data)} bytes; "
+            f"[image] expected a whole image; got {name!r}, which ends early after {len(data)} bytes; "
             "copy or record it again"
         )
     try:
@@ -138,12 +151,11 @@ def _from_file(path: Path) -> NDArray[np.uint8]:
         decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         raise InvalidInputError(
-            f"[image] expected an image that OpenCV decodes; got {str(path)!r}: {error}; "
-            "save it as PNG or JPEG"
+            f"[image] expected an image that OpenCV decodes; got {name!r}: {error}; save it as PNG or JPEG"
         ) from error
     if decoded is None:
         raise InvalidInputError(
-            f"[image] expected an image that OpenCV decodes; got {str(path)!r}, {len(data)} bytes "
+            f"[image] expected an image that OpenCV decodes; got {name!r}, {len(data)} bytes "
             f"starting with {data[:8]!r}; save it as PNG or JPEG"
         )
     return _from_array(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB))

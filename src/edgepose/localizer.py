@@ -7,28 +7,35 @@ What is asked and how answers are read belongs to `edgepose.questions`, how grap
 
 from __future__ import annotations
 
+import operator
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from edgepose.backends import BackendName, open_backend
+from edgepose.builtin import DEFAULT_MODEL
 from edgepose.bundle import Bundle, Progress
 from edgepose.errors import InvalidInputError
 from edgepose.images import ImageSource, load_image
 from edgepose.keypoints import KeypointsArgument
 from edgepose.questions import Inquiry, open_questions
-from edgepose.results import Localization, Passes
+from edgepose.results import Drafts, Localization, Passes
+from edgepose.tracking import BoxesArgument, Guesses, Track
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from edgepose.camera import Camera
+    from edgepose.crop import SquareCrop
 
 __all__ = ["DecodeMode", "Localizer"]
 
 DecodeMode: TypeAlias = Literal["constrained", "exact"]
 """`constrained`: answers always parse. `exact`: tokens and confidences of the published greedy decoding."""
 
-Box: TypeAlias = Sequence[float]
+Box: TypeAlias = "Sequence[float] | SquareCrop"
 
 
 class Localizer:
@@ -37,7 +44,8 @@ class Localizer:
     For one thread at a time. The first call at a new number of keypoints allocates; later ones do not.
 
     Args:
-        bundle: directory written by `edgepose export`.
+        bundle: directory written by `edgepose export`, or the name of a model that ships with the package:
+            `posellm-nano` for keypoints of people by their boxes, `taihri-nano` for joints in metres.
         backend: what runs the graphs.
         threads: CPU threads; None takes all cores.
         decode: `constrained` restricts every token to what the answer's form allows, which is fastest and
@@ -56,7 +64,7 @@ class Localizer:
 
     Example:
         >>> from edgepose import Localizer
-        >>> localizer = Localizer("bundle/")                                        # doctest: +SKIP
+        >>> localizer = Localizer()                                                 # doctest: +SKIP
         >>> poses = localizer.locate("street.jpg", boxes=[(100, 50, 80, 200)])      # doctest: +SKIP
         >>> poses[0]["left wrist"].xy                                               # doctest: +SKIP
         >>> robot = Localizer("taihri/")                                            # doctest: +SKIP
@@ -65,7 +73,7 @@ class Localizer:
 
     def __init__(
         self,
-        bundle: str | os.PathLike[str],
+        bundle: str | os.PathLike[str] = DEFAULT_MODEL,
         *,
         backend: BackendName = "auto",
         threads: int | None = None,
@@ -154,13 +162,94 @@ class Localizer:
         pixels = load_image(image)
         return self._answer(self._questions.ask(pixels, command, camera=camera), "ask", progress)
 
-    def _answer(self, inquiries: list[Inquiry], stage: str, progress: Progress | None) -> Localization:
+    def track(
+        self,
+        frames: Iterable[ImageSource],
+        *,
+        boxes: BoxesArgument = None,
+        keypoints: KeypointsArgument = None,
+        camera: Camera | None = None,
+        command: str | None = None,
+        progress: Progress | None = None,
+    ) -> Iterator[Localization]:
+        """Locate frame by frame, faster where little moves: each answer is a draft of the next frame's.
+
+        The tokens of the last answer go into the model together with the question and are kept up to the
+        first that the model says otherwise; it decodes again from there only. The tokens are those of
+        `locate` (or `ask`) with the same boxes, in both ways of decoding; confidences and standard deviations
+        are equal up to rounding. Like anything that changes how much is computed at once, drafts can swap two
+        tokens whose logits are equal up to rounding.
+
+        Args:
+            frames: images, as `locate` takes them; for files and cameras see `edgepose.video`.
+            boxes: people's boxes, for bundles that look at one person's crop:
+                a list of boxes for the first frame, carried on by the rule of `edgepose.tracking.carry`;
+                an iterable with a list for each frame; or `boxes(number, pixels, last)`, called for each
+                frame with its number from 0, its pixels and the last Localization. A frame's list may be None
+                to carry the boxes on, and empty when nobody is there. People may come and go: answers
+                are drafts for who now stands where they stood.
+            keypoints: as for `locate`.
+            camera: as for `locate`; one for all frames.
+            command: ask this instead, as `ask` does; the keypoints are then the model's choice.
+            progress: called after each frame; the total is 0 where `frames` does not know it.
+
+        Yields:
+            One Localization per frame, as soon as it is known. `.drafts` says how many tokens were accepted,
+            `.passes` what was left to do.
+
+        Raises:
+            InvalidInputError: as `locate` and `ask`; also both keypoints and a command are given.
+
+        Example:
+            >>> frames = FrameReader("walk.mp4")                                        # doctest: +SKIP
+            >>> for poses in localizer.track(frames, boxes=[(100, 50, 80, 200)]):       # doctest: +SKIP
+            ...     print(poses[0]["left wrist"].xy)
+        """
+        if command is not None and (keypoints is not None or boxes is not None):
+            raise InvalidInputError(
+                f"[track] expected a command or keypoints and boxes; got {command!r} beside "
+                f"{keypoints if boxes is None else boxes!r}; leave one out"
+            )
+
+        def inquire(pixels: NDArray[np.uint8], found: Sequence[Box] | None) -> list[Inquiry]:
+            if command is not None:
+                return self._questions.ask(pixels, command, camera=camera)
+            return self._questions.locate(pixels, boxes=found, keypoints=keypoints, camera=camera)
+
+        return self._track(frames, Track(boxes), inquire, progress)
+
+    def _track(
+        self,
+        frames: Iterable[ImageSource],
+        track: Track,
+        inquire: Callable[[NDArray[np.uint8], Sequence[Box] | None], list[Inquiry]],
+        progress: Progress | None,
+    ) -> Iterator[Localization]:
+        total = operator.length_hint(frames)
+        for number, frame in enumerate(frames):
+            pixels = load_image(frame)
+            found = track.find(number, pixels)
+            nobody = found is not None and not len(found)
+            inquiries = [] if nobody else inquire(pixels, found)
+            located = self._answer(inquiries, "track", None, track.guess(inquiries))
+            track.remember(inquiries, located)
+            if progress is not None:
+                progress("track", number + 1, max(total, number + 1) if total else 0)
+            yield located
+
+    def _answer(
+        self,
+        inquiries: list[Inquiry],
+        stage: str,
+        progress: Progress | None,
+        guesses: Sequence[Guesses] = (),
+    ) -> Localization:
         located = Localization()
         if progress is not None:
             self._backend.on_pass = self._count_passes(inquiries, stage, progress)
         try:
-            for inquiry in inquiries:
-                self._answer_one(inquiry, located)
+            for inquiry, guess in zip(inquiries, guesses or [Guesses()] * len(inquiries), strict=True):
+                self._answer_one(inquiry, located, guess)
         finally:
             self._backend.on_pass = None
         return located
@@ -177,7 +266,7 @@ class Localizer:
 
         return passed
 
-    def _answer_one(self, inquiry: Inquiry, located: Localization) -> None:
+    def _answer_one(self, inquiry: Inquiry, located: Localization, guesses: Guesses) -> None:
         manifest = self._bundle.manifest
         start = time.perf_counter()
         seen = inquiry.see()
@@ -192,6 +281,8 @@ class Localizer:
             image_grid=inquiry.image_grid,
             deepstack=image.deepstack,
             questions=inquiry.prompt.suffixes,
+            drafts=guesses.answers,
+            offers=guesses.offers,
             exact=self._exact,
             max_tokens=self._max_tokens,
             end=manifest.codec.end,
@@ -203,6 +294,7 @@ class Localizer:
         located.append(inquiry.read(decoding.answers))
         passes, seconds = decoding.passes, decoding.seconds
         located.passes += Passes(1, passes.prefix, passes.suffix, passes.decode)
+        located.drafts += Drafts(decoding.drafts.offered, decoding.drafts.accepted, decoding.drafts.free)
         for name, value in (
             ("preprocess", preprocessed - start),
             ("vision", encoded - preprocessed),

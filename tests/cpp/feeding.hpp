@@ -58,7 +58,9 @@ inline void add_run(
        .looks = looks}
   );
   step.feeds.insert(step.feeds.end(), feeds.begin(), feeds.end());
-  for (int k = 0; k < looks; ++k) step.looks.push_back({});
+  for (int k = looks; k > 0; --k) {
+    step.looks.push_back({.at = static_cast<std::int32_t>(feeds.size()) - k});
+  }
 }
 
 inline std::int32_t best_digit(const FakeWorld& world, const std::vector<Code>& codes) {

@@ -154,6 +154,57 @@ TEST(HostBackend, ForgetsWhatIsTruncated) {
   EXPECT_EQ(world.backend.choices()[4].token, best_digit(world, second));
 }
 
+TEST(HostBackend, GivesRetiredQuestionsNoRow) {
+  std::mt19937 random(21);
+  FakeWorld world;
+  const Asked asked = world.ask(random, {31, kImageToken, 32}, {3, 6, 2, 4, 5});
+  begin(world, asked);
+  Step step;
+  std::vector<std::vector<testing::Code>> codes;
+  std::vector<std::int32_t> fed;
+  for (std::int32_t i = 0; i < 5; ++i) {
+    const auto& question = asked.questions[static_cast<std::size_t>(i)];
+    add_run(step, i, 0, question, 1);
+    codes.push_back(asked.codes(static_cast<std::size_t>(i)));
+    fed.push_back(static_cast<std::int32_t>(question.size()));
+  }
+  world.backend.feed(step);
+  std::size_t looks = 5;
+  const auto feed_one = [&](std::int32_t question, std::vector<Feed> tokens) {
+    const auto q = static_cast<std::size_t>(question);
+    tokens.push_back(testing::kAsk);
+    step.clear();
+    add_run(step, question, fed[q], tokens, 1);
+    world.backend.feed(step);
+    fed[q] += static_cast<std::int32_t>(tokens.size());
+    codes[q].insert(codes[q].end(), tokens.begin(), tokens.end());
+    EXPECT_EQ(world.backend.choices()[looks++].token, best_digit(world, codes[q]));
+  };
+  world.backend.retire(1);
+  feed_one(4, {50});
+  EXPECT_EQ(world.graphs.passes.back().rows, 5);  // one of five is not worth moving the others
+  world.backend.retire(3);
+  feed_one(2, {51, 52});
+  EXPECT_EQ(world.graphs.passes.back().rows, 3);
+  feed_one(4, {53});
+  world.backend.truncate(4, fed[4] - 1);
+  codes[4].pop_back();
+  --fed[4];
+  feed_one(4, {54});
+  world.backend.retire(0);
+  world.backend.retire(2);
+  feed_one(4, {55});
+  EXPECT_EQ(world.graphs.passes.back().rows, 1);
+  EXPECT_THROW(feed_one(2, {56}), Error);
+  EXPECT_THROW(world.backend.retire(2), Error);
+  // The next prompt has all of them again.
+  begin(world, asked);
+  step.clear();
+  add_run(step, 1, 0, asked.questions[1], 1);
+  world.backend.feed(step);
+  EXPECT_EQ(world.backend.choices()[0].token, best_digit(world, asked.codes(1)));
+}
+
 TEST(HostBackend, SharesRowsWhenQuestionsAreRagged) {
   std::mt19937 random(6);
   FakeWorld world;

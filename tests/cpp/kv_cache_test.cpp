@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -161,6 +162,47 @@ TEST(KvCache, Forks) {
   EXPECT_EQ(cache.length(0), 1);
   cache.fork(0, 0);
   EXPECT_EQ(cache.length(0), 1);
+}
+
+TEST(KvCache, KeepsSomeSuffixesUnderNewNumbers) {
+  KvCache cache(kLayout);
+  cache.reset(2, 5, 4);
+  for (std::int64_t question = 0; question < 5; ++question) {
+    write_all(cache, 1, 50, 0, 10 * question, 1 + question % 3, question, 0);
+  }
+  const std::byte* before = cache.suffix(0, KeyOrValue::key);
+  const std::int64_t kept[] = {0, 2, 4};
+  cache.keep(kept);
+  EXPECT_EQ(cache.suffix(0, KeyOrValue::key), before);
+  EXPECT_EQ(cache.questions(), 3);
+  EXPECT_EQ(cache.length(0), 1);
+  EXPECT_EQ(cache.length(1), 3);
+  EXPECT_EQ(cache.length(2), 2);
+  const auto expect_begins = [&](std::int64_t question, std::vector<std::int64_t> tokens) {
+    for (std::int64_t layer = 0; layer < kLayout.layers; ++layer) {
+      for (const auto which : {KeyOrValue::key, KeyOrValue::value}) {
+        const auto* data = reinterpret_cast<const float*>(cache.suffix(layer, which));
+        for (std::int64_t head = 0; head < kLayout.kv_heads; ++head) {
+          for (std::size_t slot = 0; slot < tokens.size(); ++slot) {
+            const auto row = (head * 3 + question) * 4 + static_cast<std::int64_t>(slot);
+            EXPECT_EQ(data[row * kLayout.head_dim], mark(layer, which, head, tokens[slot]));
+          }
+        }
+      }
+    }
+  };
+  expect_begins(0, {0});
+  expect_begins(1, {20, 21, 22});
+  expect_begins(2, {40, 41});
+  write_all(cache, 1, 50, 0, 42, 1, 2, 2);  // and goes on
+  expect_begins(2, {40, 41, 42});
+  cache.keep(std::span<const std::int64_t>(kept, 1));
+  EXPECT_EQ(cache.questions(), 1);
+  const std::int64_t twice[] = {0, 0};
+  EXPECT_THROW(cache.keep(twice), Error);
+  const std::int64_t gone[] = {1};
+  EXPECT_THROW(cache.keep(gone), Error);
+  EXPECT_EQ(cache.questions(), 1);
 }
 
 TEST(KvCache, RefusesWhatDoesNotFitNamingIt) {

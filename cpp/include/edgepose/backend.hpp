@@ -29,7 +29,7 @@ constexpr Feed chosen(std::int64_t look) noexcept { return static_cast<Feed>(-1 
 constexpr bool is_choice(Feed feed) noexcept { return feed < 0; }
 constexpr std::int64_t look_of(Feed feed) noexcept { return -1 - static_cast<std::int64_t>(feed); }
 
-// Consecutive tokens of one question. The last `looks` of them are looked at.
+// Consecutive tokens of one question, `looks` of which are looked at.
 struct Run {
   std::int32_t question = 0;
   std::int32_t slot = 0;   // place of the first token behind the prefix
@@ -38,9 +38,10 @@ struct Run {
   std::int32_t looks = 0;
 };
 
-// How to choose at one position. With the full head nothing is banned, and a token that is chosen
-// outside `alphabet` is measured in alphabet 0.
+// Where and how to choose. With the full head nothing is banned, and a token that is chosen outside
+// `alphabet` is measured in alphabet 0.
 struct Look {
+  std::int32_t at = 0;            // behind this token of the run, counted from its first; ascending
   std::int32_t alphabet = 0;      // among which tokens to choose (or to measure)
   bool penalised = false;         // for repetition, see Extent::penalty
   std::int32_t first_banned = 0;  // tokens not to choose are Step::banned[first_banned,
@@ -104,6 +105,9 @@ class Backend {
 
   // Forgets the tokens of `question` from slot `length` on.
   virtual void truncate(std::int64_t question, std::int64_t length) = 0;
+
+  // `question` is not fed again before the next `begin`, so that nothing need be kept of it.
+  virtual void retire(std::int64_t question) = 0;
 
   // Seconds spent inside the graphs since `begin`.
   virtual double graph_seconds() const noexcept = 0;

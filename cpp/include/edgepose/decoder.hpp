@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // What this is: the loop from prompt to answers. All questions share one image prefix and run as
-// one batch; tokens that the form forces ride along with free ones.
+// one batch; tokens that the form forces ride along with free ones, and so do drafts of the
+// answers.
 // Contract: for one thread at a time. `constrained` always yields an answer of the form; `exact`
-// yields the tokens of plain greedy search over the whole vocabulary, whatever they are.
+// yields the tokens of plain greedy search over the whole vocabulary, whatever they are. Drafts
+// change the number of passes and nothing else.
 // Source: greedy `generate` as called in LocLLM `utils/valid2d.py` and in TAIHRI's evaluation.
 #pragma once
 
 #include "edgepose/answer.hpp"
 #include "edgepose/backend.hpp"
+#include "edgepose/decode_options.hpp"
+#include "edgepose/draft.hpp"
 #include "edgepose/grammar.hpp"
 
 #include <cstddef>
@@ -18,8 +22,6 @@
 
 namespace edgepose {
 
-enum class Mode : std::uint8_t { constrained, exact };
-
 // What to ask: tokens (and image rows) before all questions, then each question's own tokens.
 struct Prompt {
   std::span<const std::int32_t> prefix;  // kImageToken stands for an image row; at least one token
@@ -27,17 +29,7 @@ struct Prompt {
   std::span<const std::vector<std::int32_t>> questions;  // each at least one token
   std::optional<ImageGrid> grid = {};                    // see Prefix
   std::span<const std::byte* const> deepstack = {};      // see Prefix
-};
-
-struct DecodeOptions {
-  Mode mode = Mode::constrained;
-  std::int32_t max_tokens = 0;     // answer length at which exact decoding stops
-  std::int32_t end = -1;           // token that ends an answer early in exact mode
-  std::int64_t max_positions = 0;  // context length of the model
-  // For repetition. In exact mode it holds for every token; in constrained mode for free tokens,
-  // numbers only where it says so.
-  Penalty penalty = {};
-  bool penalise_numbers = false;
+  std::span<const Guess> drafts = {};                    // one a question, or none at all
 };
 
 // How often the decoder graph ran.
@@ -58,6 +50,7 @@ struct Decoding {
   std::vector<Answer> answers;  // one a question
   PassCount passes;
   DecodeSeconds seconds;
+  DraftCount drafts;  // of all answers
 };
 
 class Decoder {
@@ -73,12 +66,6 @@ class Decoder {
       const Form& form, const Prompt& prompt, const DecodeOptions& options, Decoding& decoding
   );
   void feed(Decoding& decoding);
-  void decode_constrained(
-      const Form& form, const Prompt& prompt, const DecodeOptions& options, Decoding& decoding
-  );
-  void decode_exact(
-      const Form& form, const Prompt& prompt, const DecodeOptions& options, Decoding& decoding
-  );
 
   Backend* backend_;
   Step step_;

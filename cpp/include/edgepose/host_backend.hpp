@@ -10,6 +10,7 @@
 #include "edgepose/decoder_dims.hpp"
 #include "edgepose/host_graphs.hpp"
 #include "edgepose/kv_cache.hpp"
+#include "edgepose/question_rows.hpp"
 #include "edgepose/rope.hpp"
 #include "edgepose/token_history.hpp"
 
@@ -37,6 +38,7 @@ class HostBackend final : public Backend {
   void feed(const Step& step) override;
   std::span<const Choice> choices() override { return choices_; }
   void truncate(std::int64_t question, std::int64_t length) override;
+  void retire(std::int64_t question) override { rows_.retire(question); }
   double graph_seconds() const noexcept override { return graphs_.seconds() - seconds_before_; }
 
   const KvCache& cache() const noexcept { return cache_; }
@@ -52,9 +54,7 @@ class HostBackend final : public Backend {
   void write_bias(const Step& step, const PassShape& shape);
   void append(const Step& step, const PassShape& shape);
   void choose(const Step& step);
-  Choice choose(
-      const Step& step, const Look& look, const Run& run, std::int64_t seen, std::int64_t cell
-  );
+  Choice choose(const Step& step, const Look& look, const Run& run, std::int64_t cell);
 
   DecoderDims dims_;
   const std::byte* embeddings_;
@@ -66,6 +66,7 @@ class HostBackend final : public Backend {
   TokenHistory history_;
 
   Extent extent_;
+  QuestionRows rows_;                // in the cache
   std::vector<Position> positions_;  // of the prefix's tokens
   std::int64_t next_position_ = 0;   // of a suffix's first token
   Packer packer_;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What this is: the keys and values of one shared prefix and of N suffixes behind it, host memory.
-// Contract: fixed capacity until `reset` or `grow`; nothing is concatenated or moved otherwise.
+// Contract: fixed capacity until `reset` or `grow`; nothing is concatenated, nor moved but by these
+// and `keep`. Where a suffix lies depends on the sizes alone.
 //   prefix  (layers, 2, kv_heads, 1, P, head_dim)
 //   suffix  (layers, 2, kv_heads, N, capacity, head_dim)
 // Slot s of a suffix holds the s-th token behind the prefix. Slots at or beyond a suffix's length
@@ -11,6 +12,7 @@
 #include "edgepose/tensor.hpp"
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 namespace edgepose {
@@ -75,6 +77,9 @@ class KvCache {
 
   // Drops the tail of a suffix; nothing is erased.
   void truncate(std::int64_t question, std::int64_t length);
+
+  // Keeps some of the suffixes, numbers ascending, and numbers them anew, from 0 on.
+  void keep(std::span<const std::int64_t> questions);
 
   // Makes suffix `to` equal to suffix `from`. Copies length(from) slots of every layer.
   void fork(std::int64_t from, std::int64_t to);

@@ -9,10 +9,15 @@ from __future__ import annotations
 import click
 
 from edgepose.cli.ask import ask
+from edgepose.cli.demo import demo
+from edgepose.cli.eval import evaluate
 from edgepose.cli.export import export
 from edgepose.cli.failures import Commands
 from edgepose.cli.info import info
 from edgepose.cli.locate import locate
+from edgepose.cli.render import render
+from edgepose.cli.track import track
+from edgepose.cli.train import train
 from edgepose.cli.verify import verify
 
 __all__ = ["main"]
@@ -24,5 +29,5 @@ def main() -> None:
     """Language-guided pose models on edge devices."""
 
 
-for _command in (locate, ask, info, verify, export):
+for _command in (demo, locate, ask, track, info, verify, export, evaluate, render, train):
     main.add_command(_command)

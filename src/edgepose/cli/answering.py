@@ -25,13 +25,16 @@ if TYPE_CHECKING:
     from edgepose.localizer import Localizer
     from edgepose.results import Localization
 
-__all__ = ["Answering", "answering_options"]
+__all__ = ["Answering", "answering_options", "clip_options", "readable_scale"]
 
 _READABLE = 480  # pixels; pictures with a shorter side are enlarged to about this
 
-_OPTIONS = (
+_MODEL_OPTIONS = (
     click.option(
-        "--bundle", required=True, type=click.Path(), help="Directory written by `edgepose export`."
+        "--bundle",
+        type=click.Path(),
+        help="Directory written by `edgepose export`, or a built-in model. Default: posellm-nano; with a "
+        "command or a camera taihri-nano.",
     ),
     click.option("--fx", type=float, metavar="PX", help="Focal length of the camera, pixels."),
     click.option("--fy", type=float, metavar="PX", help="The same, vertically. Default: as --fx."),
@@ -52,11 +55,10 @@ _OPTIONS = (
     ),
     click.option("--max-tokens", type=click.IntRange(min=1), help="Longest answer of exact decoding."),
     click.option("--threads", type=click.IntRange(min=1), help="CPU threads. Default: all cores."),
-    click.option(
-        "--json", "json_file", metavar="FILE", help="Write the result as JSON; - is standard output."
-    ),
-    click.option("--draw", "drawing", metavar="FILE", help="Write the picture with poses drawn on it."),
-    click.option("--trace", is_flag=True, help="Include prompt ids, token ids and answer texts in the JSON."),
+)
+
+_TRACE = click.option(
+    "--trace", is_flag=True, help="Include prompt ids, token ids and answer texts in the JSON."
 )
 
 
@@ -64,7 +66,7 @@ _OPTIONS = (
 class Answering:
     """The values of the shared options."""
 
-    bundle: str
+    bundle: str | None
     fx: float | None
     fy: float | None
     cx: float | None
@@ -77,13 +79,13 @@ class Answering:
     drawing: str | None
     trace: bool
 
-    def check(self) -> None:
-        """Refuse what could not be written or understood, before the work."""
+    def check(self, check_drawing: Callable[[str], None]) -> None:
+        """Refuse what could not be written or understood, before the work; `check_drawing`: its file."""
         if self.json_file is not None and self.json_file != STDOUT:
             check_target(self.json_file, "--json")
         if self.drawing is not None:
             check_target(self.drawing, "--draw")
-            _check_picture_format(self.drawing)
+            check_drawing(self.drawing)
         numbers = {name: getattr(self, name) for name in ("fx", "fy", "cx", "cy")}
         given = [f"--{name}" for name, value in numbers.items() if value is not None]
         if self.camera is not None and given:
@@ -110,12 +112,14 @@ class Answering:
             height=height,
         )
 
-    def open(self, progress: Any) -> Localizer:
-        """Open the bundle."""
+    def open(self, progress: Any, *, commanded: bool = False) -> Localizer:
+        """Open the bundle, or the built-in model that fits; `commanded`: it is to be asked in words."""
         import edgepose
+        from edgepose.builtin import DEFAULT_MODEL, METRIC_MODEL
 
+        metric = commanded or self.camera is not None or self.fx is not None
         return edgepose.Localizer(
-            self.bundle,
+            self.bundle or (METRIC_MODEL if metric else DEFAULT_MODEL),
             threads=self.threads,
             decode="exact" if self.decode == "exact" else "constrained",
             max_tokens=self.max_tokens,
@@ -125,8 +129,8 @@ class Answering:
     def show(self, located: Localization, pixels: NDArray[np.uint8]) -> None:
         """Write picture and JSON where they were asked for, and print."""
         if self.drawing is not None:
-            scale = min(16, max(1, round(_READABLE / min(pixels.shape[:2]))))
-            write_whole(self.drawing, _encode(located.draw(pixels, scale=scale), self.drawing))
+            picture = located.draw(pixels, scale=readable_scale(pixels.shape[:2]))
+            write_whole(self.drawing, _encode(picture, self.drawing))
         if self.json_file is not None:
             text = json_text(located.to_json(trace=self.trace)) + "\n"
             if self.json_file == STDOUT:
@@ -136,18 +140,9 @@ class Answering:
         click.echo(table(located))
 
 
-def answering_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Adds the shared options; `command` gets their values as one `Answering`."""
-
-    @functools.wraps(command)
-    def gathered(**values: Any) -> None:
-        shared = Answering(**{item.name: values.pop(item.name) for item in fields(Answering)})
-        shared.check()
-        command(shared, **values)
-
-    for option in reversed(_OPTIONS):
-        gathered = option(gathered)
-    return gathered
+def readable_scale(sides: tuple[int, ...]) -> int:
+    """How much to enlarge a picture of these sides, pixels, so that what is drawn can be read."""
+    return min(16, max(1, round(_READABLE / min(sides))))
 
 
 def _check_picture_format(file: str) -> None:
@@ -164,3 +159,50 @@ def _encode(picture: NDArray[np.uint8], file: str) -> bytes:
 
     encoded = cv2.imencode(Path(file).suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1]
     return bytes(encoded)
+
+
+def _options(
+    json_help: str, draw_help: str, check_drawing: Callable[[str], None]
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    outputs = (
+        click.option("--json", "json_file", metavar="FILE", help=json_help),
+        click.option("--draw", "drawing", metavar="FILE", help=draw_help),
+        _TRACE,
+    )
+
+    def add(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def gathered(**values: Any) -> None:
+            shared = Answering(**{item.name: values.pop(item.name) for item in fields(Answering)})
+            shared.check(check_drawing)
+            command(shared, **values)
+
+        for option in reversed((*_MODEL_OPTIONS, *outputs)):
+            gathered = option(gathered)
+        return gathered
+
+    return add
+
+
+def _check_clip_format(file: str) -> None:
+    from edgepose.video import CLIP_CODECS
+
+    if Path(file).suffix.lower() not in CLIP_CODECS:
+        raise click.BadParameter(
+            f"{file!r} has no suffix of a clip; use {' or '.join(CLIP_CODECS)}", param_hint="--draw"
+        )
+
+
+answering_options = _options(
+    "Write the result as JSON; - is standard output.",
+    "Write the picture with poses drawn on it.",
+    _check_picture_format,
+)
+"""Adds the shared options to a command about one image, which gets their values as one `Answering`."""
+
+clip_options = _options(
+    "Write a line of JSON for each frame, as it comes; - is standard output.",
+    "Write the clip with poses drawn on it, .mp4 or .avi.",
+    _check_clip_format,
+)
+"""The same for a command about a sequence of images."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from edgepose._core import Answer, Form
     from edgepose.camera import Camera
+    from edgepose.crop import SquareCrop
     from edgepose.keypoints import KeypointsArgument
     from edgepose.prompts import Prompt
     from edgepose.results import Pose
@@ -36,8 +37,13 @@ class Inquiry:
     """How each answer is written."""
     read: Callable[[Sequence[Answer]], Pose]
     """Turns the answers, one for each question of the prompt, into the pose of one person."""
+    draft: Callable[[Pose, SquareCrop | None], Sequence[Sequence[int]]]
+    """Guesses of the answers, token ids, one for each question: those that would say again what an earlier
+    pose says. With it goes the `crop` of the inquiry that it was an answer to."""
     image_grid: tuple[int, int] | None = None
     """Rows and columns of image tokens, where their positions depend on it."""
+    crop: SquareCrop | None = None
+    """The part of the image that it is about; None for the whole."""
 
 
 class Questions(Protocol):
@@ -52,7 +58,7 @@ class Questions(Protocol):
         self,
         image: NDArray[np.uint8],
         *,
-        boxes: Sequence[Sequence[float]] | None,
+        boxes: Sequence[Sequence[float] | SquareCrop] | None,
         keypoints: KeypointsArgument,
         camera: Camera | None,
     ) -> list[Inquiry]:

@@ -35,6 +35,7 @@ from edgepose.token_bytes import TokenBytes
 
 if TYPE_CHECKING:
     from edgepose.camera import Camera
+    from edgepose.crop import SquareCrop
 
 __all__ = ["FrameQuestions"]
 
@@ -74,7 +75,7 @@ class FrameQuestions:
         self,
         image: NDArray[np.uint8],
         *,
-        boxes: Sequence[Sequence[float]] | None,
+        boxes: Sequence[Sequence[float] | SquareCrop] | None,
         keypoints: KeypointsArgument,
         camera: Camera | None,
     ) -> list[Inquiry]:
@@ -145,7 +146,10 @@ class FrameQuestions:
         def read(answers: Sequence[Answer]) -> Pose:
             return self._pose(answers[0], frame, camera, prompt, asked)
 
-        return Inquiry(see, prompt, form, read, (rows // spec.merge, cols // spec.merge))
+        def draft(pose: Pose, crop: SquareCrop | None) -> Sequence[Sequence[int]]:
+            return [pose.token_ids]
+
+        return Inquiry(see, prompt, form, read, draft, (rows // spec.merge, cols // spec.merge))
 
     def _make_positions(self, rows: int, cols: int) -> dict[str, NDArray[np.generic]]:
         merge, grid = self._frame.merge, self._grid

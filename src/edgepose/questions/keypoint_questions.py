@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepose._core import Answer, DigitCodec
-from edgepose.answers import Location, depth_mm, read_form, read_text
+from edgepose.answers import Location, depth_mm, depth_number, read_form, read_text
 from edgepose.bundle import Bundle, DigitCodecSpec
 from edgepose.crop import SquareCrop
 from edgepose.detokenize import Detokenizer, clean_up_spaces
@@ -64,7 +64,7 @@ class KeypointQuestions:
         self,
         image: NDArray[np.uint8],
         *,
-        boxes: Sequence[Sequence[float]] | None,
+        boxes: Sequence[Sequence[float] | SquareCrop] | None,
         keypoints: KeypointsArgument,
         camera: Camera | None,
     ) -> list[Inquiry]:
@@ -82,7 +82,7 @@ class KeypointQuestions:
             )
         default = self._bundle.manifest.keypoints.default
         texts = resolve_keypoints(keypoints, texts=self._texts, default=default)
-        crops = [SquareCrop.from_box(box, (width, height), scale=self._crop.scale) for box in boxes]
+        crops = [SquareCrop.around(box, (width, height), scale=self._crop.scale) for box in boxes]
         prompt = self._prompt(texts)
         return [
             self._inquiry(image, box, crop, texts, prompt) for box, crop in zip(boxes, crops, strict=True)
@@ -99,7 +99,7 @@ class KeypointQuestions:
     def _inquiry(
         self,
         image: NDArray[np.uint8],
-        box: Sequence[float],
+        box: Sequence[float] | SquareCrop,
         crop: SquareCrop,
         texts: tuple[KeypointText, ...],
         prompt: Prompt,
@@ -115,9 +115,26 @@ class KeypointQuestions:
                 self._keypoint(texts[place].name, answer, crop, steps, prompt, place)
                 for place, answer in enumerate(answers)
             )
-            return Pose(box=tuple(map(float, box)), keypoints=keypoints)
+            passed = box.box if isinstance(box, SquareCrop) else box
+            return Pose(box=tuple(map(float, passed)), keypoints=keypoints)
 
-        return Inquiry(see, prompt, self._codec.form, read)
+        def draft(pose: Pose, before: SquareCrop | None) -> Sequence[Sequence[int]]:
+            said = {keypoint.name: keypoint for keypoint in pose}
+            if before == crop:
+                return [said[text.name].token_ids if text.name in said else () for text in texts]
+            return [self._rewritten(said.get(text.name), crop) for text in texts]
+
+        return Inquiry(see, prompt, self._codec.form, read, draft, crop=crop)
+
+    def _rewritten(self, keypoint: Keypoint | None, crop: SquareCrop) -> Sequence[int]:
+        """The answer that would say in this crop what another one's said; as near as the form can."""
+        if keypoint is None or not keypoint.valid:
+            return () if keypoint is None else keypoint.token_ids
+        numbers = [*crop.to_crop(keypoint.xy)]
+        if self._spec.depth_range_mm is not None:
+            numbers.append(depth_number(keypoint.depth, self._spec.depth_range_mm))
+        largest = [1 - 10.0**-places for places in self._codec.places]
+        return self._codec.encode(np.clip(numbers, 0.0, largest).tolist())
 
     def _prompt(self, texts: tuple[KeypointText, ...]) -> Prompt:
         prompt = self._prompts.get(texts)

@@ -3,10 +3,12 @@
 # Needs make, Python 3.10 or later and a C++20 compiler; everything else is installed: Python packages into .venv from
 # the package index pip is configured for, GoogleTest and Python's headers by apt-get where they are missing.
 #
-#   make demo         set-up, then a tiny model from checkpoint to coordinates and a picture in demo/
+#   make demo         set-up, then the built-in models on rendered people: pictures and a clip in demo/
 #   make test         set-up, then every test, C++ and Python
 #   make lint         ruff, mypy, clang-format
 #   make sanitize     the C++ tests under address and undefined-behaviour sanitizers
+#   make test-gpu     kernels, engines and frames on this machine's GPU; EDGEPOSE_REQUIRE_GPU=1 fails without one
+#   make cuda         compile the kernels for Orin (sm_87), where nvcc is
 #   make test-wheel   the runtime's tests against an installed wheel, outside this tree
 #   make format       rewrite the sources as `make lint` wants them
 #   make sizes        the longest files of each kind
@@ -29,13 +31,15 @@ export PYTHON CXX
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
+# Threads that spin while they wait slow tests of many small products down where cores are few.
+export OMP_WAIT_POLICY := passive
 
 DONE := $(VENV)/.done
 INSTALL := $(VENV)/bin/python -m pip install --progress-bar off
-CXX_BUILD := CMakeLists.txt $(shell find cpp -name '*.cpp' -o -name '*.hpp' -o -name '*.def' -o -name CMakeLists.txt)
-CXX_FILES := $(shell find cpp tests/cpp -name '*.cpp' -o -name '*.hpp')
+CXX_BUILD := CMakeLists.txt $(shell find cpp -name '*.cpp' -o -name '*.hpp' -o -name '*.def' -o -name '*.cu' -o -name CMakeLists.txt)
+CXX_FILES := $(shell find cpp tests/cpp -name '*.cpp' -o -name '*.hpp' -o -name '*.cu')
 
-.PHONY: help demo test test-cpp test-python test-wheel lint lint-python lint-types lint-cpp format sanitize sizes setup
+.PHONY: help demo test test-cpp test-python test-gpu cuda test-wheel lint lint-python lint-types lint-cpp format sanitize sizes setup
 .PHONY: clean distclean gtest
 
 help:
@@ -77,18 +81,8 @@ gtest:
 
 ## The main job.
 
-DEMO_PHOTO := src/edgepose/assets/person.jpg
-# person.json beside it: {"box": [x, y, width, height]}
-DEMO_BOX := $(shell tr -d ' ' < src/edgepose/assets/person.json | sed 's/.*\[\(.*\)\].*/\1/')
-
 demo: $(DONE)/package
-	rm -rf demo
-	python tools/random_checkpoint.py demo/checkpoint --family posellm
-	edgepose export --family posellm --checkpoint demo/checkpoint --out demo/bundle --precision fp32
-	edgepose locate $(DEMO_PHOTO) --bundle demo/bundle --box $(DEMO_BOX) --draw demo/person.png
-	@echo
-	@echo "The weights of this model are random: the points above, and in demo/person.png, mean nothing."
-	@echo "They will when trained models ship; until then, export a published checkpoint (see README.md)."
+	edgepose demo --out demo
 
 ## Tests.
 
@@ -109,6 +103,23 @@ sanitize: $(DONE)/build-tools gtest
 	cmake --build build/sanitize
 	ctest --test-dir build/sanitize --output-on-failure --no-tests=error
 
+test-gpu: $(DONE)/test-tools gtest
+	if command -v nvcc >/dev/null; then \
+	  cmake -S . -B build/gpu-tests -G Ninja -DEDGEPOSE_TESTS=ON -DEDGEPOSE_PYTHON=OFF -DEDGEPOSE_CUDA=ON \
+	    -DCMAKE_BUILD_TYPE=Release && \
+	  cmake --build build/gpu-tests --target edgepose_gpu_tests && \
+	  build/gpu-tests/tests/cpp/edgepose_gpu_tests; \
+	elif [ "$${EDGEPOSE_REQUIRE_GPU:-}" = 1 ]; then echo 'EDGEPOSE_REQUIRE_GPU=1, but there is no nvcc' >&2; exit 1; \
+	else echo 'skipped, no nvcc: the kernels alone'; fi
+	python -m pytest tests/gpu
+
+cuda: $(DONE)/build-tools
+	if command -v nvcc >/dev/null; then \
+	  cmake -S . -B build/cuda -G Ninja -DEDGEPOSE_PYTHON=OFF -DEDGEPOSE_CUDA=ON -DEDGEPOSE_CUDA_ARCHITECTURES=87-real \
+	    -DCMAKE_BUILD_TYPE=Release -DCMAKE_COMPILE_WARNING_AS_ERROR=ON && \
+	  cmake --build build/cuda; \
+	else echo 'skipped, no nvcc: nothing is compiled for sm_87'; fi
+
 test-wheel: $(DONE)/build-tools
 	rm -rf build/wheel
 	python -m pip wheel . --no-deps --no-build-isolation --quiet --wheel-dir build/wheel
@@ -127,8 +138,9 @@ TYPED := build/typed/edgepose
 
 lint-types: $(DONE)/lint-tools
 	rm -rf build/typed && mkdir -p $(TYPED)
-	ln -s $(abspath src/edgepose)/* $(abspath export) $(TYPED)
-	python -m mypy $(TYPED) tools benchmarks 2>&1 | sed -e 's#$(TYPED)/export#export#' -e 's#$(TYPED)#src/edgepose#'
+	ln -s $(abspath src/edgepose)/* $(abspath engines) $(abspath export) $(abspath training) $(TYPED)
+	python -m mypy $(TYPED) tools benchmarks 2>&1 | sed -e 's#$(TYPED)/\(engines\|export\|training\)#\1#' \
+	  -e 's#$(TYPED)#src/edgepose#'
 
 lint-cpp: $(DONE)/lint-tools
 	@echo clang-format --dry-run -Werror, $(words $(CXX_FILES)) files
@@ -142,12 +154,12 @@ format: $(DONE)/lint-tools
 sizes:
 	@for kind in hpp cpp py; do \
 	  echo "longest .$$kind files (lines):"; \
-	  find cpp src export tools benchmarks -name "*.$$kind" -exec wc -l {} + | grep -v ' total$$' | sort -rn | sed 6q; \
+	  find cpp src engines export training tools benchmarks -name "*.$$kind" -exec wc -l {} + | grep -v ' total$$' | sort -rn | sed 6q; \
 	done
 
 clean:
 	rm -rf build demo dist .pytest_cache .hypothesis .mypy_cache .ruff_cache
-	find src export tests tools benchmarks -name __pycache__ -prune -exec rm -rf {} +
+	find src engines export training tests tools benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean
 	rm -rf $(VENV)

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from edgepose.export.decoder_passes import DecoderPass, to_tensor
 from edgepose.export.goldens import worst_row_error
@@ -71,12 +71,13 @@ def compare_decoder(
         config: Its sizes.
         weights: Canonical name to tensor; read one layer at a time.
         passes: As `make_passes` makes them.
-        quantized: Whether the graph's weights differ from `weights` on purpose.
+        quantized: Whether the graph's weights, and the inputs that it rounds, differ on purpose from those
+            of PyTorch with `weights`.
         step: Called after each layer.
     """
     routes = [_TorchRoute(config, weights, passes)]
     if quantized:
-        routes.append(_TorchRoute(config, _StoredWeights(weights, graph), passes))
+        routes.append(_TorchRoute(config, _StoredWeights(weights, graph), passes, graph.input_step))
     reference = routes[-1]
     states: list[NDArray[np.generic]] = [each.inputs["embeddings"] for each in passes]
     layer_error = error = 0.0
@@ -135,16 +136,26 @@ class _TorchRoute:
     """The PyTorch decoder, one layer at a time, over all passes."""
 
     def __init__(
-        self, config: DecoderConfig, weights: Mapping[str, Tensor], passes: list[DecoderPass]
+        self,
+        config: DecoderConfig,
+        weights: Mapping[str, Tensor],
+        passes: list[DecoderPass],
+        input_step: Callable[[str], float | None] = lambda name: None,
     ) -> None:
+        """`input_step`: at which step the input of a linear layer is rounded, by its weight's name."""
         self.config = config
         self.weights = weights
         self.passes = passes
+        self.input_step = input_step
         self.states = [step.embeddings for step in passes]
         self.new: list[_KeyValue] = []
 
     def run_layer(self, layer: int) -> None:
         module = load_module(lambda: DecoderLayer(self.config), f"decoder.layers.{layer}.", self.weights)
+        for name, part in module.named_modules():
+            rounding = self.input_step(f"decoder.layers.{layer}.{name}.weight")
+            if rounding is not None:
+                part.register_forward_pre_hook(_round_input(rounding))
         caches = _Caches(self.config)
         for index, step in enumerate(self.passes):
             prefix, suffix = caches.given(step)
@@ -175,6 +186,11 @@ class _TorchRoute:
             )
             answers.append(norm(state.gather(1, asked)))
         return answers
+
+
+def _round_input(step: float) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...]]:
+    """A hook that does to a module's input what QuantizeLinear and DequantizeLinear do."""
+    return lambda module, given: (torch.clamp(torch.round(given[0] / step), -128, 127) * step,)
 
 
 class _LayerGraph:

@@ -39,6 +39,7 @@ from edgepose.bundle import (
 )
 from edgepose.errors import BundleError, InvalidInputError
 from edgepose.export.bundle_writer import StagedBundle, write_embeddings
+from edgepose.export.calibration import Calibration, check_calibration, prepare_decoder, unfinished_bundle
 from edgepose.export.checkpoint import open_checkpoint
 from edgepose.export.families import Family, Options, Source, assert_family
 from edgepose.export.families import family as family_named
@@ -49,9 +50,14 @@ from edgepose.export.models import DecoderConfig
 from edgepose.export.parity import check_parity
 from edgepose.export.peak_memory import peak_rss_bytes
 from edgepose.export.quantize import BLOCKS
+from edgepose.export.smoothing import SmoothedDecoder
 from edgepose.export.weights import ModelWeights
 
 __all__ = ["ExportReport", "export_bundle"]
+
+
+_SMOOTHING = 0.7
+"""Chosen by the errors of layers and by distances from float32 answers: see `benchmarks/precisions.py`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +71,8 @@ class ExportReport:
     """By graph: `error` against PyTorch with the stored weights, `tolerance`, and for quantized graphs
     `quantization_error` against the checkpoint's weights; worst row, relative to its length."""
     kept_whole: tuple[str, ...]
-    """Linear layers of the decoder that were to be INT4 but whose width no block divides."""
+    """Linear layers of the decoder that were to be quantized and are not: no INT4 block divides their width,
+    or INT8 activations would cost more than INT4 weights do."""
     seconds: float
     peak_rss_bytes: int
     """Largest resident memory of this process so far."""
@@ -86,6 +93,8 @@ def export_bundle(
     answer: str | None = None,
     crop: int | None = None,
     answer_layout: str | os.PathLike[str] | None = None,
+    calibration: Calibration | None = None,
+    smoothing: float | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> ExportReport:
@@ -98,8 +107,7 @@ def export_bundle(
         family: `posellm`, `locllm` or `taihri`. Options that a family has no use for are refused.
         checkpoint: Directory with `config.json`, weights and tokenizer.
         out: Directory to make.
-        precision: One of `PRECISIONS`: `fp32`, `int4`, `fp32-half`, `int4-half` are for CPUs, `fp16` and
-            `int4-fp16` for GPUs.
+        precision: One of `PRECISIONS`: `fp16`, `int4-fp16` and `int8-fp16` are for GPUs, the others for CPUs.
         keypoint_texts: The authors' `constants.py` or a JSON file; default: the package's own wording.
         prompt_format: `keypoint`, `simple` or `llama2`; default: the family's.
         answer: `2d`, or `3d` for weights trained to add a depth relative to the root joint; a checkpoint does
@@ -108,6 +116,10 @@ def export_bundle(
             published evaluations do (1400). Default: nothing is cut.
         answer_layout: How answers are set: `compact`, `spaced`, an example answer as text with its special
             tokens or as a JSON list of token ids, or a file with one. Default: `compact`.
+        calibration: Examples on which the ranges of activations are measured, `edgepose.examples`; for INT8
+            precisions, which round activations, and for no others.
+        smoothing: How much of what makes activations hard to round goes into the weights, 0 to 1; for INT8
+            precisions. Default: 0.7.
         force: Replace a bundle that is at `out`.
         progress: Called with stage, work done and work in all.
 
@@ -125,6 +137,8 @@ def export_bundle(
             f"[export] expected a precision out of {', '.join(PRECISIONS)}; got {precision!r}; "
             "name one of them"
         )
+    check_calibration(spec, calibration)
+    smoothing = _SMOOTHING if smoothing is None else smoothing
     chosen = family_named(family, answer)
     options = Options(keypoint_texts, prompt_format, crop, answer_layout)
     options.refuse_others(chosen.options, chosen.name)
@@ -142,16 +156,23 @@ def export_bundle(
         source = Source(opened, weights.config, tokenizer, chosen.keypoint_set, options)
         draft = _draft_manifest(chosen, spec, source)
 
-        kept_whole = _write_graphs(staged.path, chosen, weights, spec, draft.answer_head, progress)
         table = weights["decoder.embed_tokens.weight"]
         write_embeddings(staged.path / EMBEDDINGS_FILE, table, np.dtype(spec.activations))
         del table
         tokenizer.write(staged.path / TOKENIZER_FILE)
+        decoder = SmoothedDecoder(weights, {}, {})
+        if calibration is not None:
+            measured = _stage(progress, "measure activations")
+            unfinished = unfinished_bundle(staged.path, draft)
+            decoder = prepare_decoder(
+                unfinished, chosen.architecture, weights, calibration, strength=smoothing, progress=measured
+            )
+        kept_whole = _write_graphs(staged.path, chosen, weights, decoder, spec, draft.answer_head, progress)
         found, goldens = check_parity(
             staged.path,
             chosen.architecture,
             weights.config,
-            weights,
+            decoder.weights,
             spec,
             draft.answer_head,
             progress=_stage(progress, "compare with PyTorch"),
@@ -166,7 +187,10 @@ def export_bundle(
             draft,
             files=describe_files(staged.path, progress),
             parity=parity,
-            provenance=_provenance(source, weights, spec, kept_whole),
+            provenance={
+                **_provenance(source, weights),
+                **_quantization(spec, kept_whole, calibration, smoothing, decoder.errors),
+            },
         )
         write_manifest(staged.path, manifest)
         bundle = staged.commit()
@@ -184,6 +208,7 @@ def _write_graphs(
     folder: Path,
     chosen: Family[Any],
     weights: ModelWeights[Any, Any],
+    decoder: SmoothedDecoder,
     spec: PrecisionSpec,
     answer_head: tuple[int, ...],
     progress: Progress | None,
@@ -196,7 +221,12 @@ def _write_graphs(
     )
     architecture.write_connector(paths[CONNECTOR], config, weights, spec)
     kept_whole = write_llm_decoder(
-        paths[LLM_DECODER], config.decoder, weights, spec, progress=_stage(progress, f"write {LLM_DECODER}")
+        paths[LLM_DECODER],
+        config.decoder,
+        decoder.weights,
+        spec,
+        steps=decoder.steps,
+        progress=_stage(progress, f"write {LLM_DECODER}"),
     )
     head = weights["lm_head.weight"]
     write_head(paths[LM_HEAD], head, spec)
@@ -252,11 +282,9 @@ def _decoder(config: DecoderConfig) -> DecoderSpec:
     )
 
 
-def _provenance(
-    source: Source[Any], weights: ModelWeights[Any, Any], spec: PrecisionSpec, kept_whole: list[str]
-) -> dict[str, object]:
+def _provenance(source: Source[Any], weights: ModelWeights[Any, Any]) -> dict[str, object]:
     opened = source.checkpoint
-    found: dict[str, object] = {
+    return {
         "checkpoint": opened.path.resolve().name,
         "checkpoint_files": {
             file.name: file.stat().st_size for file in sorted(opened.path.iterdir()) if file.is_file()
@@ -270,13 +298,32 @@ def _provenance(
             name: importlib.metadata.version(name) for name in ("edgepose", "torch", "onnx", "onnxruntime")
         },
     }
+
+
+def _quantization(
+    spec: PrecisionSpec,
+    kept_whole: list[str],
+    calibration: Calibration | None,
+    smoothing: float,
+    errors: Mapping[str, float],
+) -> dict[str, object]:
+    """How weights and activations were rounded; nothing where they were not."""
+    found: dict[str, object] = {}
     if spec.weights == "int4":
-        found["quantization"] = {
+        found = {
             "quantizer": "onnxruntime MatMulNBitsQuantizer, symmetric, positive scales",
             "blocks": list(BLOCKS),
             "kept_whole": kept_whole,
         }
-    return found
+    elif calibration is not None:
+        found = {
+            "quantizer": "symmetric, weights by output, activations by tensor at the largest magnitude",
+            "smoothing": smoothing,
+            "calibration": calibration.to_json(),
+            "median_error": round(float(np.median(list(errors.values()))), 4),
+            "kept_whole": kept_whole,
+        }
+    return {"quantization": found} if found else {}
 
 
 def _refuse_checkpoint_as_out(checkpoint: Path, out: Path) -> None:

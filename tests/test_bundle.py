@@ -215,7 +215,8 @@ def _drop(path: str) -> Change:
         (_set("crop/size", 10**9), "crop.size: expected 1 to 8192"),
         (
             _set("precision/name", "int2"),
-            "precision.name: expected one of 'fp32', 'fp16', 'int4', 'int4-fp16', 'fp32-half', 'int4-half'",
+            "precision.name: expected one of 'fp32', 'fp16', 'int4', 'int4-fp16', 'int8', 'int8-fp16', "
+            "'fp32-half', 'int4-half', 'int8-half'",
         ),
         (_set("precision/activations", "float16"), "precision: expected PrecisionSpec(name='int4'"),
         (_set("prompt/prefix", []), "prompt.prefix: expected one image of 4 positions; got []"),

@@ -43,7 +43,14 @@ class FakeLocalizer:
     bundle = types.SimpleNamespace(manifest=types.SimpleNamespace(crop=object()))
 
     def __init__(
-        self, bundle: str, *, threads: int | None, decode: str, max_tokens: int | None, progress: Progress
+        self,
+        bundle: str,
+        *,
+        engines: str | None,
+        threads: int | None,
+        decode: str,
+        max_tokens: int | None,
+        progress: Progress,
     ) -> None:
         progress("load vision_encoder", 0, 4)
         if bundle == "broken":
@@ -383,6 +390,8 @@ def test_export_passes_its_options_on(
         "answer": "3d",
         "crop": None,
         "answer_layout": None,
+        "calibration": None,
+        "smoothing": None,
         "force": True,
     }
     assert run("export", "--family", "gpt", "--checkpoint", "c", "--out", "o").exit_code == 2

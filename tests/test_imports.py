@@ -26,7 +26,20 @@ HEAVY = {
 }
 """None of these may be loaded before there is work for it."""
 
-COMMANDS = ("demo", "locate", "ask", "track", "info", "verify", "export", "eval", "render", "train")
+COMMANDS = (
+    "demo",
+    "locate",
+    "ask",
+    "track",
+    "info",
+    "verify",
+    "export",
+    "build",
+    "inspect",
+    "eval",
+    "render",
+    "train",
+)
 
 MOST_MODULES = 500
 """A bare interpreter has about 60 modules, NumPy brings about 150."""

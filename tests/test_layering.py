@@ -16,6 +16,7 @@ import pytest
 
 TREE = Path(__file__).resolve().parents[1]
 RUNTIME = TREE / "src" / "edgepose"
+ENGINES = TREE / "engines"
 EXPORT = TREE / "export"
 TRAINING = TREE / "training"
 CORE = TREE / "cpp"
@@ -38,6 +39,9 @@ EXPORT_EXTRA = {
 }
 """Import names of what `edgepose[export]` adds."""
 
+ENGINES_EXTRA = {"onnx", "tomli"}
+"""Import names of what `edgepose[engines]` adds; NVIDIA's libraries are loaded by a module of the runtime."""
+
 TRAIN_EXTRA = {"matplotlib"}
 """Import names of what `edgepose[train]` adds to `edgepose[export]`."""
 
@@ -47,13 +51,38 @@ RUNTIME_EXTRAS = {"edgepose.mesh": {"trimesh"}, "edgepose.evaluation": {"pycocot
 RUNTIME_FOR_EXPORT = {"answer_layout", "bundle", "errors", "keypoints", "manifest", "records"}
 """Modules of the runtime that export builds on: the bundle's format, its texts and the errors."""
 
+RUNTIME_FOR_ENGINES = {
+    "_core",
+    "bundle",
+    "engine",
+    "engine_check",
+    "errors",
+    "keypoints",
+    "manifest",
+    "prompts",
+    "records",
+    "tensorrt_library",
+}
+"""Modules of the runtime that building engines depends on: formats, prompts, the vendors' libraries."""
+
 LAYERS: tuple[set[str], ...] = (
-    {"error", "tensor", "number"},
-    {"logits", "positions", "kv_cache", "bin_packing", "graphs", "decoder_dims", "draft", "question_rows"},
-    {"grammar", "answer", "rope", "token_history"},
-    {"backend", "digit_codec", "bin_codec", "decode_options"},
-    {"block_codec", "host_graphs", "answer_progress"},
-    {"host_backend", "decoder"},
+    {"error", "tensor", "number", "portable", "device_plan"},
+    {
+        "image_kernels",
+        "logits",
+        "positions",
+        "kv_cache",
+        "bin_packing",
+        "graphs",
+        "decoder_dims",
+        "draft",
+        "question_rows",
+    },
+    {"grammar", "answer", "rope", "token_history", "decoder_kernels", "choose_kernel"},
+    {"backend", "digit_codec", "bin_codec", "decode_options", "device"},
+    {"block_codec", "host_graphs", "answer_progress", "host_device", "staging", "device_graphs"},
+    {"host_backend", "decoder", "device_backend"},
+    {"device_launches", "device_passes"},
 )
 """The C++ core from the bottom up: headers and sources include strictly lower layers only."""
 
@@ -70,7 +99,7 @@ def python_files(folder: Path) -> list[Path]:
 
 def module_of(path: Path) -> str:
     """Dotted name under which an installed file is imported."""
-    root = TREE if path.is_relative_to(EXPORT) or path.is_relative_to(TRAINING) else RUNTIME.parent
+    root = TREE if any(map(path.is_relative_to, (ENGINES, EXPORT, TRAINING))) else RUNTIME.parent
     parts = path.relative_to(root).with_suffix("").parts
     if root == TREE:
         parts = ("edgepose", *parts)
@@ -83,7 +112,7 @@ def imports_of(path: Path) -> Iterator[tuple[str, int, bool]]:
     `from a import b` yields both `a` and `a.b`, since `b` may be a module. Imports by a constant string,
     and those for type checkers only, count like all others.
     """
-    installed = any(path.is_relative_to(folder) for folder in (RUNTIME, EXPORT, TRAINING))
+    installed = any(path.is_relative_to(folder) for folder in (RUNTIME, ENGINES, EXPORT, TRAINING))
     package = module_of(path).split(".") if installed else []
     if path.name != "__init__.py":
         package = package[:-1]
@@ -164,12 +193,12 @@ def test_runtime_imports_base_requirements_only() -> None:
     assert wrong == []
 
 
-def test_runtime_reaches_export_and_training_only_inside_cli_functions() -> None:
+def test_runtime_reaches_the_other_packages_only_inside_cli_functions() -> None:
     wrong = [
         f"{place(path, line)} imports {name}"
         for path in python_files(RUNTIME)
         for name, line, inside in imports_of(path)
-        if any(is_in(name, f"edgepose.{package}") for package in ("export", "training"))
+        if any(is_in(name, f"edgepose.{package}") for package in ("engines", "export", "training"))
         and not (inside and is_in(module_of(path), "edgepose.cli"))
     ]
     assert wrong == []
@@ -195,10 +224,15 @@ def test_export_imports_its_extra_and_the_base_only() -> None:
     assert wrong == []
 
 
-def test_export_imports_only_the_bundle_side_of_the_runtime() -> None:
-    allowed = tuple(f"edgepose.{name}" for name in ("export", *sorted(RUNTIME_FOR_EXPORT)))
+@pytest.mark.parametrize(
+    ("folder", "modules"),
+    [(EXPORT, RUNTIME_FOR_EXPORT), (ENGINES, RUNTIME_FOR_ENGINES)],
+    ids=["export", "engines"],
+)
+def test_only_some_of_the_runtime_is_built_on(folder: Path, modules: set[str]) -> None:
+    allowed = tuple(f"edgepose.{name}" for name in (folder.name, *sorted(modules)))
     wrong = []
-    for path in python_files(EXPORT):
+    for path in python_files(folder):
         names = {(name, line) for name, line, _ in imports_of(path) if is_in(name, "edgepose")}
         # `from edgepose import errors` names `edgepose` too, on the same line as the module that counts.
         lines = {line for name, line in names if name != "edgepose"}
@@ -207,6 +241,16 @@ def test_export_imports_only_the_bundle_side_of_the_runtime() -> None:
             for name, line in sorted(names)
             if not (line in lines if name == "edgepose" else any(is_in(name, module) for module in allowed))
         ]
+    assert wrong == []
+
+
+def test_engines_import_their_extra_and_the_base_only() -> None:
+    wrong = [
+        f"{place(path, line)} imports {name}"
+        for path in python_files(ENGINES)
+        for name, line, _ in imports_of(path)
+        if top(name) not in {"edgepose", *BASE, *ENGINES_EXTRA, *sys.stdlib_module_names}
+    ]
     assert wrong == []
 
 

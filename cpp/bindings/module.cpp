@@ -8,4 +8,5 @@ PYBIND11_MODULE(_core, module) {
   edgepose::python::register_codec(module);
   edgepose::python::register_block_codec(module);
   edgepose::python::register_decoder(module);
+  edgepose::python::register_device(module);
 }

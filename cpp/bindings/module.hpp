@@ -11,5 +11,6 @@ void register_graphs(pybind11::module_& module);
 void register_codec(pybind11::module_& module);
 void register_block_codec(pybind11::module_& module);
 void register_decoder(pybind11::module_& module);
+void register_device(pybind11::module_& module);
 
 }  // namespace edgepose::python

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "alphabets.hpp"
+#include "decoder_loop.hpp"
 #include "edgepose/decoder.hpp"
 #include "edgepose/error.hpp"
 #include "edgepose/host_backend.hpp"
@@ -8,7 +9,6 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
-#include <algorithm>
 #include <array>
 #include <memory>
 #include <optional>
@@ -20,21 +20,6 @@ namespace edgepose::python {
 namespace py = pybind11;
 
 namespace {
-
-bool has_type(const py::array& array, DataType type) {
-  return array.dtype().equal(py::dtype(name_of(type)));
-}
-
-bool is_contiguous(const py::array& array) { return (array.flags() & py::array::c_style) != 0; }
-
-DataType type_of(const py::array& array) {
-  for (const DataType type : {DataType::float32, DataType::float16}) {
-    if (has_type(array, type)) return type;
-  }
-  throw InvalidInput(
-      message("[embeddings] float32 or float16; got ", py::str(array.dtype()).cast<std::string>())
-  );
-}
 
 std::vector<Guess> guesses_of(
     const std::vector<std::vector<std::int32_t>>& drafts, const std::vector<std::int64_t>& offers
@@ -54,7 +39,7 @@ std::vector<Guess> guesses_of(
 }
 
 // A decoder on host memory together with what it looks at.
-class HostDecoder {
+class HostDecoder final : public DecoderLoop {
  public:
   HostDecoder(
       std::shared_ptr<Graphs> graphs,
@@ -63,92 +48,23 @@ class HostDecoder {
       const std::vector<std::int32_t>& answer_head,
       TokenLists alphabets
   )
-      : graphs_(std::move(graphs)),
+      : DecoderLoop(dims, embeddings, false),
+        graphs_(std::move(graphs)),
         embeddings_(embeddings),
-        dims_(with_type(dims, embeddings)),
         backend_(
             *graphs_,
-            dims_,
+            this->dims(),
             static_cast<const std::byte*>(embeddings_.data()),
             alphabets_of(std::move(alphabets)),
             answer_head
         ),
         decoder_(backend_) {}
 
-  Decoding decode(
-      const Form& form,
-      const std::vector<std::int32_t>& prefix,
-      const std::optional<py::array>& image,
-      const std::optional<ImageGrid>& grid,
-      const std::vector<py::array>& deepstack,
-      const std::vector<std::vector<std::int32_t>>& questions,
-      const std::vector<Guess>& drafts,
-      const DecodeOptions& options
-  ) {
-    const auto rows = std::count(prefix.begin(), prefix.end(), kImageToken);
-    EDGEPOSE_CHECK(
-        image || rows == 0,
-        InvalidInput,
-        "[image embeddings] (",
-        rows,
-        ", ",
-        dims_.hidden,
-        ") ",
-        name_of(dims_.activations),
-        "; got none"
-    );
-    const std::byte* data = image ? image_rows(*image, rows, "image embeddings") : nullptr;
-    std::vector<const std::byte*> features;
-    for (const py::array& array : deepstack) {
-      features.push_back(image_rows(array, rows, "deepstack"));
-    }
-    const py::gil_scoped_release no_gil;
-    return decoder_.decode(form, {prefix, data, questions, grid, features, drafts}, options);
-  }
+  Decoder& decoder() override { return decoder_; }
 
  private:
-  static DecoderDims with_type(DecoderDims dims, const py::array& embeddings) {
-    EDGEPOSE_CHECK(
-        embeddings.ndim() == 2 && embeddings.shape(0) == dims.vocabulary &&
-            embeddings.shape(1) == dims.hidden && is_contiguous(embeddings),
-        InvalidInput,
-        "[embeddings] contiguous (",
-        dims.vocabulary,
-        ", ",
-        dims.hidden,
-        "); got ",
-        py::str(embeddings.attr("shape")).cast<std::string>(),
-        is_contiguous(embeddings) ? "" : ", not contiguous"
-    );
-    dims.activations = type_of(embeddings);
-    return dims;
-  }
-
-  const std::byte* image_rows(const py::array& array, std::int64_t rows, const char* where) const {
-    EDGEPOSE_CHECK(
-        array.ndim() == 2 && array.shape(0) == rows && array.shape(1) == dims_.hidden &&
-            is_contiguous(array) && has_type(array, dims_.activations),
-        InvalidInput,
-        "[",
-        where,
-        "] contiguous (",
-        rows,
-        ", ",
-        dims_.hidden,
-        ") ",
-        name_of(dims_.activations),
-        "; got ",
-        py::str(array.attr("shape")).cast<std::string>(),
-        " ",
-        py::str(array.dtype()).cast<std::string>(),
-        is_contiguous(array) ? "" : ", not contiguous"
-    );
-    return static_cast<const std::byte*>(array.data());
-  }
-
   std::shared_ptr<Graphs> graphs_;
   py::array embeddings_;
-  DecoderDims dims_;
   HostBackend backend_;
   Decoder decoder_;
 };
@@ -219,34 +135,17 @@ void register_decoder(py::module_& module) {
 
   module.attr("IMAGE_TOKEN") = kImageToken;
 
-  py::class_<HostDecoder>(
-      module,
-      "HostDecoder",
-      "The decoder loop over graphs that run on host memory. For one thread at a time."
+  py::class_<DecoderLoop>(
+      module, "DecoderLoop", "The loop from prompts to answers. For one thread at a time."
   )
       .def(
-          py::init<
-              std::shared_ptr<Graphs>,
-              const DecoderDims&,
-              const py::array&,
-              const std::vector<std::int32_t>&,
-              TokenLists>(),
-          py::arg("graphs").none(false),
-          py::arg("dims"),
-          py::arg("embeddings"),
-          py::arg("answer_head"),
-          py::arg("alphabets"),
-          "embeddings: (vocabulary, hidden) float32 or float16, contiguous; may be a memory map. "
-          "alphabets: the codec's, over which all forms are."
-      )
-      .def(
           "decode",
-          [](HostDecoder& decoder,
+          [](DecoderLoop& decoder,
              const Form& form,
              const std::vector<std::int32_t>& prefix,
-             const std::optional<py::array>& image,
+             const std::optional<ImageRows>& image,
              const std::optional<std::array<std::int64_t, 2>>& image_grid,
-             const std::vector<py::array>& deepstack,
+             const std::vector<ImageRows>& deepstack,
              const std::vector<std::vector<std::int32_t>>& questions,
              const std::vector<std::vector<std::int32_t>>& drafts,
              const std::vector<std::int64_t>& offers,
@@ -280,7 +179,7 @@ void register_decoder(py::module_& module) {
           py::arg("prefix"),
           py::arg("image"),
           py::arg("image_grid") = py::none(),
-          py::arg("deepstack") = std::vector<py::array>(),
+          py::arg("deepstack") = std::vector<ImageRows>(),
           py::arg("questions"),
           py::arg("drafts") = std::vector<std::vector<std::int32_t>>(),
           py::arg("offers") = std::vector<std::int64_t>(),
@@ -292,7 +191,8 @@ void register_decoder(py::module_& module) {
           py::arg("penalise_numbers") = false,
           py::arg("image_token") = -1,
           "form: of the answers. prefix: token ids, IMAGE_TOKEN for each row of `image`, (rows, "
-          "hidden) in the embeddings' type. image_grid: rows and columns in which the image rows "
+          "hidden) in the embeddings' type, a DeviceArray where the decoder works on a device. "
+          "image_grid: rows and columns in which the image rows "
           "lie, where positions have three axes. deepstack: arrays like `image`, to be added "
           "behind "
           "the first decoder layers. questions: token ids of each question behind the prefix. "
@@ -302,6 +202,25 @@ void register_decoder(py::module_& module) {
           "offered; "
           "none for all. image_token: what an image row counts as for the "
           "penalty."
+      );
+
+  py::class_<HostDecoder, DecoderLoop>(
+      module, "HostDecoder", "The decoder loop over graphs that run on host memory."
+  )
+      .def(
+          py::init<
+              std::shared_ptr<Graphs>,
+              const DecoderDims&,
+              const py::array&,
+              const std::vector<std::int32_t>&,
+              TokenLists>(),
+          py::arg("graphs").none(false),
+          py::arg("dims"),
+          py::arg("embeddings"),
+          py::arg("answer_head"),
+          py::arg("alphabets"),
+          "embeddings: (vocabulary, hidden) float32 or float16, contiguous; may be a memory map. "
+          "alphabets: the codec's, over which all forms are."
       );
 }
 

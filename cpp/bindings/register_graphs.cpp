@@ -35,6 +35,12 @@ class PyGraphs : public Graphs, public py::trampoline_self_life_support {
     override("run")(handle);
   }
 
+  void passed(std::int64_t handle) override {
+    const py::gil_scoped_acquire gil;
+    const py::function method = py::get_override(static_cast<const Graphs*>(this), "passed");
+    if (method) method(handle);
+  }
+
   void release() override {
     const py::gil_scoped_acquire gil;
     override("release")();
@@ -61,7 +67,17 @@ void register_graphs(py::module_& module) {
       .def_readonly("name", &TensorView::name)
       .def_readonly("shape", &TensorView::shape)
       .def_property_readonly(
-          "array", &as_array, "The memory as a NumPy array. Valid until `Graphs.release` is called."
+          "dtype", [](const TensorView& view) { return std::string(name_of(view.type)); }
+      )
+      .def_property_readonly(
+          "address",
+          [](const TensorView& view) { return reinterpret_cast<std::uintptr_t>(view.data); },
+          "Of the memory, on the host or on the device that the core was given."
+      )
+      .def_property_readonly(
+          "array",
+          &as_array,
+          "Host memory as a NumPy array. Valid until `Graphs.release` is called."
       );
 
   py::class_<Graphs, PyGraphs, py::smart_holder>(
@@ -69,7 +85,8 @@ void register_graphs(py::module_& module) {
       "Graphs",
       "Executes a bundle's graphs on host memory. Subclasses define `bind(graph, inputs, outputs) "
       "-> "
-      "handle`, `run(handle)` and `release()`; see cpp/include/edgepose/graphs.hpp."
+      "handle`, `run(handle)` and `release()`, and may define `passed(handle)`; see "
+      "cpp/include/edgepose/graphs.hpp."
   )
       .def(py::init<>());
 }

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <numeric>
 
 namespace edgepose {
 
@@ -103,7 +104,9 @@ void Decoder::begin(
   );
   backend_->begin(extent);
   const Stopwatch watch(decoding.seconds.prefix);
-  backend_->feed_prefix({prompt.prefix, prompt.image, prompt.grid, prompt.deepstack});
+  backend_->feed_prefix(
+      {prompt.prefix, prompt.image, prompt.grid, prompt.deepstack, prompt.image_on_device}
+  );
   decoding.passes.prefix = 1;
 }
 
@@ -149,6 +152,11 @@ Decoding Decoder::decode(const Form& form, const Prompt& prompt, const DecodeOpt
     decoding.drafts.free += answer.drafts().free;
   }
   decoding.seconds.graphs = backend_->graph_seconds();
+  if (const auto passes = backend_->pass_seconds(); passes.size() > 1) {
+    decoding.seconds.prefix = passes[0];
+    decoding.seconds.suffix = passes[1];
+    decoding.seconds.decode = std::accumulate(passes.begin() + 2, passes.end(), 0.0);
+  }
   return decoding;
 }
 

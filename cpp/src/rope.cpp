@@ -39,6 +39,16 @@ Rope::Rope(std::int64_t head_dim, double theta, std::span<const std::int64_t> se
   }
 }
 
+std::vector<std::int32_t> Rope::axes() const {
+  std::vector<std::int32_t> axes(static_cast<std::size_t>(head_dim_), 0);
+  for (std::size_t axis = 0; axis < turning_.size(); ++axis) {
+    for (const std::size_t i : turning_[axis]) {
+      axes[i] = axes[frequencies_.size() + i] = static_cast<std::int32_t>(axis) + 1;
+    }
+  }
+  return axes;
+}
+
 void Rope::reserve(std::int64_t count) {
   if (count <= ready_) return;
   const auto size = static_cast<std::size_t>(count * head_dim_);

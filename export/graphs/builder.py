@@ -23,6 +23,7 @@ from torch import Tensor
 from edgepose.bundle import PrecisionSpec
 from edgepose.errors import InvalidInputError
 from edgepose.export.quantize import block_size, quantize_int4
+from edgepose.export.quantize_int8 import quantize_int8
 
 __all__ = ["IR_VERSION", "OPSET", "GraphBuilder", "to_array"]
 
@@ -72,7 +73,7 @@ class GraphBuilder:
         """Activation type."""
         self._stored = np.dtype(np.float16) if precision.half_storage else self.dtype
         self.full_precision: list[str] = []
-        """Weights that were to be INT4 and are not, because no block divides their width."""
+        """Weights that were to be quantized and are not: because no INT4 block divides their width, say."""
         self._data_path = path.with_name(path.name + ".data")
         self._data = self._data_path.open("wb")
         self._nodes: list[onnx.NodeProto] = []
@@ -80,6 +81,7 @@ class GraphBuilder:
         self._outputs: list[onnx.ValueInfoProto] = []
         self._initializers: list[TensorProto] = []
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+        self._rounded: dict[tuple[str, float], list[str]] = {}
         self._scopes: list[str] = []
         self._names: dict[str, int] = {}
         self._renamed: dict[str, str] = {}
@@ -183,7 +185,9 @@ class GraphBuilder:
         """
         return self._store(name, self.weights[name])
 
-    def linear(self, x: str, layer: str, *, bias: bool = False, int4: bool = False) -> str:
+    def linear(
+        self, x: str, layer: str, *, bias: bool = False, int4: bool = False, int8: float | None = None
+    ) -> str:
         """Adds `x @ weight.T + bias`.
 
         Args:
@@ -192,6 +196,8 @@ class GraphBuilder:
                 `weight` is (outputs, inputs) as PyTorch keeps it, and stored as (inputs, outputs).
             bias: Whether it has a bias.
             int4: Store the weight as block-wise INT4 with a DequantizeLinear, where a block divides `inputs`.
+            int8: Step at which `x` is rounded to INT8; the weight is stored as INT8, one step for each
+                output.
 
         Returns:
             (..., outputs), activation type.
@@ -205,7 +211,12 @@ class GraphBuilder:
             block = block_size(weight.shape[1], weight.shape[0]) if int4 else None
             if int4 and block is None:
                 self.full_precision.append(name)
-            matrix = self._store(name, weight.T) if block is None else self._store_int4(name, weight, block)
+            if int8 is not None:
+                x, matrix = self._round(x, int8), self._store_int8(name, weight)
+            elif block is not None:
+                matrix = self._store_int4(name, weight, block)
+            else:
+                matrix = self._store(name, weight.T)
             del weight
             product = self.op("MatMul", x, matrix)
             return self.op("Add", product, self.weight(f"{layer}.bias")) if bias else product
@@ -231,6 +242,33 @@ class GraphBuilder:
         stored = self._write(name, TensorProto.INT4, quantized.shape, values.nbytes, [values])
         steps = self._write(f"{name}.scales", _onnx_type(scales.dtype), scales.shape, scales.nbytes, [scales])
         return self.op("DequantizeLinear", stored, steps, axis=0, block_size=block)
+
+    def _store_int8(self, name: str, weight: Tensor) -> str:
+        quantized = quantize_int8(name, weight, self.dtype)
+        values, scales = quantized.values, quantized.scales
+        stored = self._write(name, TensorProto.INT8, values.shape, values.nbytes, [values])
+        steps = self._write(f"{name}.scales", _onnx_type(scales.dtype), scales.shape, scales.nbytes, [scales])
+        # Zeros are what is meant without them, but what ONNX Runtime does for CPUs without VNNI fails where
+        # they are not there, or shared.
+        zeros = np.zeros(len(scales), np.int8)
+        zero = self._write(f"{name}.zeros", TensorProto.INT8, zeros.shape, zeros.nbytes, [zeros])
+        return self.op("DequantizeLinear", stored, steps, zero, axis=1)
+
+    def _round(self, x: str, step: float) -> str:
+        """`x` at whole multiples of `step`, -128 to 127 of them.
+
+        ONNX Runtime on x86 computes in INT8 only what has a QuantizeLinear of its own, and merges equal ones
+        before it looks. So where CPUs are meant, each further layer on the same input gets a step that
+        differs in the last bit. Builders for GPUs would rather have one for all, and can merge the layers.
+        """
+        earlier = self._rounded.setdefault((x, step), [])
+        scale = np.array(max(step, float(np.finfo(self.dtype).tiny)), dtype=self.dtype)
+        zero = self.constant(np.zeros((), np.int8))
+        if self.dtype == np.float32 or not earlier:
+            for _ in earlier:
+                scale = np.nextafter(scale, self.dtype.type(np.inf), dtype=self.dtype)
+            earlier.append(self.op("QuantizeLinear", x, self.constant(scale), zero))
+        return self.op("DequantizeLinear", earlier[-1], self.constant(scale), zero, name="rounded")
 
     def _store(self, name: str, tensor: Tensor) -> str:
         length = tensor.numel() * self._stored.itemsize

@@ -38,6 +38,7 @@ def write_llm_decoder(
     weights: Mapping[str, Tensor],
     precision: PrecisionSpec,
     *,
+    steps: Mapping[str, float] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[str]:
     """Writes the decoder graph.
@@ -60,15 +61,18 @@ def write_llm_decoder(
         config: Sizes of the decoder.
         weights: Canonical name to tensor; read one at a time.
         precision: Types of weights and activations.
+        steps: For INT8 weights, the step at which the input of each linear layer is rounded, by its canonical
+            name less `.weight`; layers without one stay whole.
         progress: Called with layers done and layers in all.
 
     Returns:
-        Names of linear layers that were to be INT4 and are not, because no block divides their width.
+        Names of linear layers that were to be quantized and are not: because no INT4 block divides their
+        width, or because there is no step for them.
 
     Source: Llama 2 (arXiv 2307.09288) and Qwen3-VL (arXiv 2511.21631), `edgepose.export.models.llama`.
     """
     with GraphBuilder(path, precision, weights) as graph:
-        _LlamaEmitter(graph, config).emit(progress)
+        _LlamaEmitter(graph, config, steps or {}).emit(progress)
     return graph.full_precision
 
 
@@ -106,11 +110,13 @@ class _Rows:
 class _LlamaEmitter:
     """Emits one decoder into one graph."""
 
-    def __init__(self, graph: GraphBuilder, config: DecoderConfig) -> None:
+    def __init__(self, graph: GraphBuilder, config: DecoderConfig, steps: Mapping[str, float]) -> None:
         self.graph = graph
         self.config = config
+        self.steps = steps
         self.group = config.heads // config.kv_heads
         self.int4 = graph.precision.weights == "int4"
+        self.int8 = graph.precision.weights == "int8"
 
     def emit(self, progress: Callable[[int, int], None] | None) -> None:
         graph, config = self.graph, self.config
@@ -217,7 +223,10 @@ class _LlamaEmitter:
         )
 
     def _linear(self, layer: int, x: str, name: str) -> str:
-        return self.graph.linear(x, f"decoder.layers.{layer}.{name}", int4=self.int4)
+        full = f"decoder.layers.{layer}.{name}"
+        if self.int8 and full not in self.steps:
+            self.graph.full_precision.append(f"{full}.weight")
+        return self.graph.linear(x, full, int4=self.int4, int8=self.steps.get(full))
 
     def _head_norm(self, layer: int, x: str, name: str) -> str:
         """The norm of each head of queries or keys (..., head_dim), where the model has one."""

@@ -6,6 +6,7 @@ Writing graphs does not belong here.
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from onnx import TensorProto, helper
 from torch import Tensor
 
 from edgepose.export.quantize import Int4Weight, dequantize_int4
+from edgepose.export.quantize_int8 import Int8Weight, dequantize_int8
 
 __all__ = ["ExportedGraph", "open_session"]
 
@@ -34,9 +36,10 @@ class ExportedGraph:
         self._outputs = {value.name: value for value in graph.output}
         self._producers = {output: node for node in graph.node for output in node.output}
         self._blocks = {
-            node.input[0]: next(a.i for a in node.attribute if a.name == "block_size")
+            node.input[0]: attribute.i
             for node in graph.node
-            if node.op_type == "DequantizeLinear"
+            for attribute in node.attribute
+            if node.op_type == "DequantizeLinear" and attribute.name == "block_size"
         }
 
     def linear_weight(self, name: str) -> Tensor:
@@ -46,15 +49,33 @@ class ExportedGraph:
             name: Canonical name.
 
         Returns:
-            (outputs, inputs) float32, dequantized where it is stored as INT4.
+            (outputs, inputs) float32, dequantized where it is stored as INT4 or INT8.
         """
         if name in self._blocks:
             rows, columns = self._initializers[name].dims
             packed = np.frombuffer(self._read(name), dtype=np.uint8).reshape(rows, columns // 2)
             matrix = dequantize_int4(Int4Weight(packed, self._array(f"{name}.scales"), self._blocks[name]))
+        elif self._initializers[name].data_type == TensorProto.INT8:
+            quantized = Int8Weight(self._array(name).view(np.int8), self._array(f"{name}.scales"))
+            matrix = dequantize_int8(quantized)
         else:
             matrix = self._array(name).astype(np.float32)
         return torch.from_numpy(matrix.T)
+
+    def input_step(self, name: str) -> float | None:
+        """Step at which the input of a linear layer is rounded to INT8; None where it is not.
+
+        Args:
+            name: Canonical name of the layer's weight.
+        """
+        products = [node for node in self._model.graph.node if node.op_type == "MatMul"]
+        for node in products:
+            weight, rounded = self._producers.get(node.input[1]), self._producers.get(node.input[0])
+            if weight is not None and weight.input[0] == name:
+                if rounded is None or rounded.op_type != "DequantizeLinear":
+                    return None
+                return float(self._array(rounded.input[1]))
+        return None
 
     def part(self, inputs: Sequence[str], outputs: Sequence[str]) -> onnx.ModelProto:
         """The nodes between some values, as a model that refers to the same external data.
@@ -124,12 +145,15 @@ def open_session(
             file, which matters where one matrix is a large part of the memory.
 
     Returns:
-        A session that computes INT4 products in float32 (accuracy level 1), so that differences are the
-        graph's.
+        A session that computes INT4 products in float32 (accuracy level 1), and INT8 products without
+        saturation, so that differences are the graph's.
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        # Sums of INT8 products in more than 16 bits, on every CPU.
+        options.add_session_config_entry("session.x64quantprecision", "1")
     options.add_session_config_entry("session.disable_prepacking", "0" if prepack else "1")
     providers = ["CPUExecutionProvider"]
     if isinstance(model, Path):

@@ -20,7 +20,10 @@ from torch import Tensor
 
 from edgepose.errors import InvalidInputError
 from edgepose.export.random_checkpoint.layout import random_normal, write_json
-from edgepose.export.random_checkpoint.sentencepiece_vocabulary import train_tokenizer
+from edgepose.export.random_checkpoint.sentencepiece_vocabulary import (
+    train_tokenizer,
+    write_tokenizer_settings,
+)
 from edgepose.export.tokenizer import parse_sentencepiece
 
 __all__ = ["SIZES", "DinoLlamaLayout", "RandomSize"]
@@ -210,23 +213,7 @@ def _write_tokenizer(
             f"[random checkpoint] expected a tokenizer of {vocabulary} pieces; {tokenizer} has "
             f"{len(pieces)}; leave the vocabulary to the tokenizer, or choose another tokenizer"
         )
-    write_json(folder / "added_tokens.json", {"<im_patch>": len(pieces)})
-    write_json(
-        folder / "tokenizer_config.json",
-        {
-            "add_bos_token": True,
-            "add_eos_token": False,
-            "bos_token": "<s>",
-            "clean_up_tokenization_spaces": False,
-            "eos_token": "</s>",
-            "legacy": legacy,
-            "model_max_length": 2048,
-            "pad_token": "<unk>",
-            "padding_side": "left",
-            "tokenizer_class": "LlamaTokenizer",
-            "unk_token": "<unk>",
-        },
-    )
+    write_tokenizer_settings(folder, len(pieces), legacy=legacy)
     return pieces
 
 

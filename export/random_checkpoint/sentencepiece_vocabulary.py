@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trains a tiny SentencePiece model of Llama's structure.
+"""Trains small SentencePiece models of Llama's structure, and writes the settings beside them.
 
 Reading such models does not belong here: see `edgepose.export.tokenizer`.
 """
@@ -10,33 +10,35 @@ import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import sentencepiece
 
+from edgepose.export.random_checkpoint.layout import write_json
 from edgepose.export.tokenizer import parse_sentencepiece
 
-__all__ = ["train_tokenizer"]
+__all__ = ["train_pieces", "train_tokenizer", "write_tokenizer_settings"]
 
 
-def train_tokenizer(path: str | os.PathLike[str], *, vocabulary: int | None = None) -> Path:
-    """Trains a tiny SentencePiece model of Llama's structure: BPE with byte fallback, every digit a piece.
+def train_pieces(sentences: Iterator[str], *, pieces: int, **options: Any) -> Any:
+    """Trains a model of Llama's structure: BPE with byte fallback, every digit a piece.
 
-    Ids 0, 1, 2 are `<unk>`, `<s>`, `</s>`, then follow 256 bytes, and `▁[` is one piece.
+    Ids 0, 1, 2 are `<unk>`, `<s>`, `</s>`, then follow 256 bytes. The same sentences give the same model.
 
     Args:
-        path: File to write.
-        vocabulary: Pieces in all; the model is filled up with pieces that no text yields. Default: no
-            filling.
+        sentences: What to learn pieces from.
+        pieces: How many, at most.
+        options: Further ones of SentencePiece's trainer.
 
     Returns:
-        The path.
+        SentencePiece's `ModelProto`.
     """
     written = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=_sentences(),
+        sentence_iterator=sentences,
         model_writer=written,
         model_type="bpe",
-        vocab_size=480,
+        vocab_size=pieces,
         hard_vocab_limit=False,
         byte_fallback=True,
         split_digits=True,
@@ -50,8 +52,44 @@ def train_tokenizer(path: str | os.PathLike[str], *, vocabulary: int | None = No
         pad_id=-1,
         num_threads=1,
         minloglevel=2,
+        **options,
     )
-    model = parse_sentencepiece(written.getvalue())
+    return parse_sentencepiece(written.getvalue())
+
+
+def write_tokenizer_settings(folder: Path, pieces: int, *, legacy: bool = False) -> None:
+    """Writes what lies beside a published `tokenizer.model` of so many pieces."""
+    write_json(folder / "added_tokens.json", {"<im_patch>": pieces})
+    write_json(
+        folder / "tokenizer_config.json",
+        {
+            "add_bos_token": True,
+            "add_eos_token": False,
+            "bos_token": "<s>",
+            "clean_up_tokenization_spaces": False,
+            "eos_token": "</s>",
+            "legacy": legacy,
+            "model_max_length": 2048,
+            "pad_token": "<unk>",
+            "padding_side": "left",
+            "tokenizer_class": "LlamaTokenizer",
+            "unk_token": "<unk>",
+        },
+    )
+
+
+def train_tokenizer(path: str | os.PathLike[str], *, vocabulary: int | None = None) -> Path:
+    """Trains a tiny model on a corpus of our own; `▁[` is one piece. See `train_pieces`.
+
+    Args:
+        path: File to write.
+        vocabulary: Pieces in all; the model is filled up with pieces that no text yields. Default: no
+            filling.
+
+    Returns:
+        The path.
+    """
+    model = train_pieces(_sentences(), pieces=480)
     for number in range(len(model.pieces), vocabulary or 0):
         model.pieces.add(piece=f"<filler_{number}>", score=-float(number))
     file = Path(path)

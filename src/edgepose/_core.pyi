@@ -139,6 +139,10 @@ class TensorView:
     @property
     def shape(self) -> list[int]: ...
     @property
+    def dtype(self) -> str: ...
+    @property
+    def address(self) -> int: ...
+    @property
     def array(self) -> NDArray[Any]: ...
 
 class Graphs:
@@ -146,6 +150,8 @@ class Graphs:
     #   bind(self, graph: str, inputs: list[TensorView], outputs: list[TensorView]) -> int
     #   run(self, handle: int) -> None
     #   release(self) -> None
+    # and may define
+    #   passed(self, handle: int) -> None
     def __init__(self) -> None: ...
 
 class DecoderDims:
@@ -199,23 +205,15 @@ class Decoding:
     @property
     def drafts(self) -> DraftCount: ...
 
-class HostDecoder:
-    def __init__(
-        self,
-        graphs: Graphs,
-        dims: DecoderDims,
-        embeddings: NDArray[np.floating],
-        answer_head: Sequence[int],
-        alphabets: Sequence[Sequence[int]],
-    ) -> None: ...
+class DecoderLoop:
     def decode(
         self,
         *,
         form: Form,
         prefix: Sequence[int],
-        image: NDArray[np.floating] | None,
+        image: NDArray[np.floating] | DeviceArray | None,
         image_grid: tuple[int, int] | None = None,
-        deepstack: Sequence[NDArray[np.floating]] = (),
+        deepstack: Sequence[NDArray[np.floating] | DeviceArray] = (),
         questions: Sequence[Sequence[int]],
         drafts: Sequence[Sequence[int]] = (),
         offers: Sequence[int] = (),
@@ -227,3 +225,85 @@ class HostDecoder:
         penalise_numbers: bool = False,
         image_token: int = -1,
     ) -> Decoding: ...
+
+class HostDecoder(DecoderLoop):
+    def __init__(
+        self,
+        graphs: Graphs,
+        dims: DecoderDims,
+        embeddings: NDArray[np.floating],
+        answer_head: Sequence[int],
+        alphabets: Sequence[Sequence[int]],
+    ) -> None: ...
+
+class DeviceCounts:
+    @property
+    def synchronisations(self) -> int: ...
+    @property
+    def launches(self) -> int: ...
+    @property
+    def captures(self) -> int: ...
+    @property
+    def replays(self) -> int: ...
+    @property
+    def allocations(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
+
+class PixelView:
+    def __init__(self, address: int, height: int, width: int, strides: Sequence[int]) -> None: ...
+
+class Device:
+    @property
+    def counts(self) -> DeviceCounts: ...
+    def synchronise(self) -> None: ...
+    def warp(
+        self,
+        frame: PixelView,
+        inverse: Sequence[float],
+        mean: Sequence[float],
+        std: Sequence[float],
+        target: DeviceArray,
+    ) -> None: ...
+    def resample(
+        self,
+        frame: PixelView,
+        vertical: bool,
+        first: int,
+        weights: int,
+        taps: int,
+        target: PixelView,
+    ) -> None: ...
+    def cut_patches(
+        self, frame: PixelView, patch: int, merge: int, levels: int, target: DeviceArray
+    ) -> None: ...
+
+class HostDevice(Device):
+    def __init__(self) -> None: ...
+
+class DeviceArray:
+    def __init__(self, address: int, shape: Sequence[int], dtype: str) -> None: ...
+    @property
+    def address(self) -> int: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> str: ...
+
+class DeviceDecoder(DecoderLoop):
+    def __init__(
+        self,
+        device: Device,
+        graphs: Graphs,
+        dims: DecoderDims,
+        embeddings: NDArray[np.floating],
+        answer_head: Sequence[int],
+        alphabets: Sequence[Sequence[int]],
+        *,
+        least_slots: int = 0,
+        most_slots: int = 0,
+        most_questions: int = 0,
+        capture: bool = True,
+    ) -> None: ...
+    @property
+    def captures(self) -> int: ...

@@ -15,7 +15,7 @@ DEFAULT_MODEL = "posellm-nano"
 """What `Localizer()` opens: keypoints of people in an image, by their boxes."""
 
 METRIC_MODEL = "taihri-nano"
-"""Joints in metres of the person in a frame, by names or a command."""
+"""What `edgepose ask` opens: joints of a person in metres, by names or by a command, with a camera."""
 
 _FOLDER = Path(__file__).parent / "models"
 

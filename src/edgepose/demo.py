@@ -1,20 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shows the built-in models: on rendered people that ship with the package, or on a picture of the user's.
 
-What a model can do is measured by `edgepose.evaluation`, not here.
+What they can do is measured by `edgepose.evaluation`, not here.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from edgepose.builtin import DEFAULT_MODEL, METRIC_MODEL
 from edgepose.bundle import Progress
 from edgepose.camera import Camera
 from edgepose.errors import InvalidInputError
@@ -23,13 +25,10 @@ from edgepose.localizer import Localizer
 from edgepose.results import Localization
 from edgepose.video import ClipWriter, FrameReader
 
-__all__ = ["COMMAND", "Shown", "show_models", "show_picture"]
-
-COMMAND = "Please shake my hand"
-"""What the model that takes commands is asked."""
+__all__ = ["Shown", "show_frames", "show_picture"]
 
 _ASSETS = Path(__file__).parent / "assets" / "demo"
-_KEYPOINTS_MODEL, _COMMANDS_MODEL = "posellm-nano", "taihri-nano"
+_COMMAND = "Please shake my right hand."
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,57 +37,36 @@ class Shown:
 
     file: Path
     model: str
+    """Name of the built-in model."""
     text: str
     """What was asked and how far from the truth the answer is."""
     located: Localization
     """The answer; of a clip that of its last frame."""
 
 
-def show_models(
+def show_frames(
     out: str | os.PathLike[str], *, threads: int | None = None, progress: Progress | None = None
-) -> Iterator[Shown]:
+) -> list[Shown]:
     """Answer about the frames that ship with the package.
 
     Args:
-        out: folder for the pictures and the clip; made where it is missing.
+        out: folder for the picture and the clip; made where it is missing.
         threads: CPU threads; None takes all cores.
         progress: as `Localizer.locate`'s.
 
-    Yields:
-        What was written, one after the other: 17 keypoints of people, the joints for a handshake in metres,
-        and a clip.
+    Returns:
+        What was written: 17 keypoints of people, a clip, and what a command is about, in metres.
 
     Raises:
-        InvalidInputError: the folder cannot be made.
+        InvalidInputError: the folder cannot be written to.
     """
     folder = _folder(out)
-    localizer = Localizer(_KEYPOINTS_MODEL, threads=threads, progress=progress)
-    image, entries = _scene("people")
-    found = localizer.locate(image, boxes=[entry["bbox"] for entry in entries], progress=progress)
-    text = f"17 keypoints of {len(entries)} people; median error {_pixels_off(found, entries):.1f} px"
-    yield _drawn(folder / "people.png", _KEYPOINTS_MODEL, text, image, found)
-
-    robot = Localizer(_COMMANDS_MODEL, threads=threads, progress=progress)
-    image, entries = _scene("handshake")
-    found = robot.ask(image, COMMAND, camera=_camera("handshake"), progress=progress)
-    off = _metres_off(found, entries)
-    text = f"{COMMAND!r}: {', '.join(found[0].names) or 'no joint'}; median error {100 * off:.0f} cm"
-    yield _drawn(folder / "handshake.png", _COMMANDS_MODEL, text, image, found)
-
-    first = _annotations("clip")["annotations"][0]
-    with FrameReader(_ASSETS / "clip" / "images") as frames:
-        with ClipWriter(
-            folder / "clip.mp4", frames.size, _annotations("clip")["info"]["frames_per_second"]
-        ) as clip:
-            kept = 0
-            pictures = list(frames)
-            for picture, found in zip(
-                pictures, localizer.track(pictures, boxes=[first["bbox"]], progress=progress), strict=True
-            ):
-                kept += found.drafts.accepted
-                clip.write(found.draw(picture))
-    text = f"{len(pictures)} frames; {kept} tokens taken over from the frame before"
-    yield Shown(folder / "clip.mp4", _KEYPOINTS_MODEL, text, found)
+    localizer = Localizer(threads=threads, progress=progress)
+    return [
+        _show_people(folder, localizer, progress),
+        _show_clip(folder, localizer, progress),
+        _show_command(folder, Localizer(METRIC_MODEL, threads=threads, progress=progress), progress),
+    ]
 
 
 def show_picture(
@@ -103,20 +81,67 @@ def show_picture(
 
     Args:
         image: path of an image.
-        out: folder for the picture.
+        out: folder for the picture, which is called as the image is and a PNG.
         boxes: people's boxes, (x, y, width, height), pixels; none: the whole picture is one person.
         threads: CPU threads; None takes all cores.
         progress: as `Localizer.locate`'s.
 
     Raises:
-        InvalidInputError: the image or a box cannot be used, or the folder cannot be made.
+        InvalidInputError: the image or a box cannot be used, the folder cannot be written to, or the picture
+            would take the image's place.
     """
     folder, pixels = _folder(out), load_image(image)
-    height, width = pixels.shape[:2]
-    localizer = Localizer(_KEYPOINTS_MODEL, threads=threads, progress=progress)
-    found = localizer.locate(pixels, boxes=boxes or [(0, 0, width, height)], progress=progress)
     file = folder / f"{Path(image).stem}.png"
-    return _drawn(file, _KEYPOINTS_MODEL, f"17 keypoints, {len(found)} boxes", pixels, found)
+    if file.exists() and file.samefile(image):
+        raise InvalidInputError(
+            f"[demo] expected a folder that the image is not in; got {str(out)!r}, where the picture would "
+            f"replace {str(image)!r}; name another"
+        )
+    height, width = pixels.shape[:2]
+    localizer = Localizer(threads=threads, progress=progress)
+    found = localizer.locate(pixels, boxes=boxes or [(0, 0, width, height)], progress=progress)
+    return _drawn(file, DEFAULT_MODEL, f"17 keypoints, {len(found)} boxes", pixels, found)
+
+
+def _show_people(folder: Path, localizer: Localizer, progress: Progress | None) -> Shown:
+    described = _annotations("people")
+    people = described["annotations"]
+    image = load_image(_ASSETS / "people" / "images" / described["images"][0]["file_name"])
+    found = localizer.locate(image, boxes=[person["bbox"] for person in people], progress=progress)
+    text = f"17 keypoints of {len(people)} people; median error {_pixels_off(found, people):.1f} px"
+    return _drawn(folder / "people.png", DEFAULT_MODEL, text, image, found)
+
+
+def _show_clip(folder: Path, localizer: Localizer, progress: Progress | None) -> Shown:
+    described = _annotations("clip")
+    reader = FrameReader(_ASSETS / "clip" / "images")
+    frames, file = list(reader), folder / "clip.mp4"
+    boxes = [described["annotations"][0]["bbox"]]
+    kept, found = 0, Localization()
+    with ClipWriter(file, reader.size, described["info"]["frames_per_second"]) as clip:
+        tracked = localizer.track(frames, boxes=boxes, progress=progress)
+        for frame, found in zip(frames, tracked, strict=True):
+            kept += found.drafts.accepted
+            clip.write(found.draw(frame))
+    text = f"{len(frames)} frames; {kept} tokens taken over from the frame before"
+    return Shown(file, DEFAULT_MODEL, text, found)
+
+
+def _show_command(folder: Path, localizer: Localizer, progress: Progress | None) -> Shown:
+    described = _annotations("frame")
+    (taken,), (person,) = described["images"], described["annotations"]
+    image = load_image(_ASSETS / "frame" / "images" / taken["file_name"])
+    camera = Camera(**{name: taken[name] for name in ("fx", "fy", "cx", "cy", "width", "height")})
+    found = localizer.ask(image, _COMMAND, camera=camera, progress=progress)
+    off = [
+        np.linalg.norm(keypoint.xyz - np.array(person["joints"][keypoint.name]["xyz"]))
+        for pose in found
+        for keypoint in pose
+        if keypoint.valid and keypoint.name in person["joints"]
+    ]
+    error = f"mean error {100 * np.mean(off):.0f} cm" if off else "no joint found"
+    text = f'"{_COMMAND}": {len(off)} joints in metres; {error}'
+    return _drawn(folder / "command.png", METRIC_MODEL, text, image, found)
 
 
 def _folder(out: str | os.PathLike[str]) -> Path:
@@ -131,20 +156,9 @@ def _folder(out: str | os.PathLike[str]) -> Path:
 
 
 def _annotations(name: str) -> dict[str, Any]:
-    """A rendered set in the form that `edgepose render` writes."""
+    """A set in the form that `edgepose render` writes."""
     value: dict[str, Any] = json.loads((_ASSETS / name / "annotations.json").read_text(encoding="utf-8"))
     return value
-
-
-def _scene(name: str) -> tuple[Any, list[dict[str, Any]]]:
-    """The one picture of a set, and its people."""
-    value = _annotations(name)
-    return load_image(_ASSETS / name / "images" / value["images"][0]["file_name"]), value["annotations"]
-
-
-def _camera(name: str) -> Camera:
-    entry = _annotations(name)["images"][0]
-    return Camera(**{key: entry[key] for key in ("fx", "fy", "cx", "cy", "width", "height")})
 
 
 def _pixels_off(found: Localization, entries: Sequence[dict[str, Any]]) -> float:
@@ -154,15 +168,11 @@ def _pixels_off(found: Localization, entries: Sequence[dict[str, Any]]) -> float
     return float(np.nanmedian(off[truth[..., 2] == 2]))
 
 
-def _metres_off(found: Localization, entries: Sequence[dict[str, Any]]) -> float:
-    """Median distance of the joints that the model chose."""
-    joints = entries[0]["joints"]
-    off = [np.linalg.norm(point.xyz - np.array(joints[point.name]["xyz"])) for point in found[0]]
-    return float(np.median(off)) if off else float("nan")
-
-
-def _drawn(file: Path, model: str, text: str, image: Any, found: Localization) -> Shown:
+def _drawn(file: Path, model: str, text: str, image: NDArray[np.uint8], found: Localization) -> Shown:
     import cv2
 
-    cv2.imwrite(str(file), cv2.cvtColor(found.draw(image), cv2.COLOR_RGB2BGR))
+    if not cv2.imwrite(str(file), cv2.cvtColor(found.draw(image), cv2.COLOR_RGB2BGR)):
+        raise InvalidInputError(
+            f"[demo] expected a folder that can be written to; got {str(file.parent)!r}; name another"
+        )
     return Shown(file, model, text, found)

@@ -11,12 +11,13 @@ import operator
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from edgepose.backends import BackendName, open_backend
 from edgepose.builtin import DEFAULT_MODEL
 from edgepose.bundle import Bundle, Progress
 from edgepose.errors import InvalidInputError
+from edgepose.gpu_frames import GpuFrame, gpu_frame
 from edgepose.images import ImageSource, load_image
 from edgepose.keypoints import KeypointsArgument
 from edgepose.questions import Inquiry, open_questions
@@ -44,9 +45,9 @@ class Localizer:
     For one thread at a time. The first call at a new number of keypoints allocates; later ones do not.
 
     Args:
-        bundle: directory written by `edgepose export`, or the name of a model that ships with the package:
-            `posellm-nano` for keypoints of people by their boxes, `taihri-nano` for joints in metres.
-        backend: what runs the graphs.
+        bundle: directory written by `edgepose export`, or the name of a model that ships with the package.
+        backend: what runs the graphs. `auto` is TensorRT where engines are given, else the CPU.
+        engines: directory written by `edgepose build` for this bundle and this machine; runs on the GPU.
         threads: CPU threads; None takes all cores.
         decode: `constrained` restricts every token to what the answer's form allows, which is fastest and
             always yields coordinates; `exact` reproduces tokens and confidences of the published decoding,
@@ -60,7 +61,8 @@ class Localizer:
     Raises:
         BundleError: the bundle is missing, damaged or too new.
         InvalidInputError: an argument is not one of those named here.
-        BackendUnavailableError: the backend's library is not installed.
+        BackendUnavailableError: the backend's library is not installed, or its GPU is not there.
+        EngineMismatchError: the engines are damaged, or were built for another machine or bundle.
 
     Example:
         >>> from edgepose import Localizer
@@ -76,6 +78,7 @@ class Localizer:
         bundle: str | os.PathLike[str] = DEFAULT_MODEL,
         *,
         backend: BackendName = "auto",
+        engines: str | os.PathLike[str] | None = None,
         threads: int | None = None,
         decode: DecodeMode = "constrained",
         max_tokens: int | None = None,
@@ -94,7 +97,9 @@ class Localizer:
         self._exact = decode == "exact"
         self._penalise_numbers = penalise_numbers
         self._questions = open_questions(self._bundle, exact=self._exact)
-        self._backend = open_backend(backend, self._bundle, threads=threads, progress=progress)
+        self._backend = open_backend(
+            backend, self._bundle, engines=engines, threads=threads, progress=progress
+        )
         self._decoder = self._backend.decoder(self._questions.alphabets, exact=self._exact)
 
     @property
@@ -115,6 +120,8 @@ class Localizer:
 
         Args:
             image: path, (H, W, 3) uint8 RGB array, or Pillow image. EXIF rotation is ignored, as published.
+                With engines also an array on the GPU (`__cuda_array_interface__`, DLPack: PyCUDA, CuPy,
+                torch), which is not copied and has to stay as it is until the answer is there.
             boxes: for bundles that look at one person's crop (LocLLM, PoseLLM): one `(x, y, width, height)`
                 per person, pixels of the image, origin at the top-left pixel's centre (OpenCV), clipped to
                 the image as published. Bundles that look at the whole frame (TAIHRI) take none.
@@ -130,7 +137,7 @@ class Localizer:
             InvalidInputError: image, camera, a box or a keypoint is unusable; the message has the value.
             DecodeError: a prompt is longer than the model's context.
         """
-        pixels = load_image(image)
+        pixels = self._load(image)
         inquiries = self._questions.locate(pixels, boxes=boxes, keypoints=keypoints, camera=camera)
         return self._answer(inquiries, "locate", progress)
 
@@ -159,7 +166,7 @@ class Localizer:
             InvalidInputError: image, command or camera is unusable, or the bundle takes no commands.
             DecodeError: the prompt is longer than the model's context.
         """
-        pixels = load_image(image)
+        pixels = self._load(image)
         return self._answer(self._questions.ask(pixels, command, camera=camera), "ask", progress)
 
     def track(
@@ -211,7 +218,7 @@ class Localizer:
                 f"{keypoints if boxes is None else boxes!r}; leave one out"
             )
 
-        def inquire(pixels: NDArray[np.uint8], found: Sequence[Box] | None) -> list[Inquiry]:
+        def inquire(pixels: NDArray[np.uint8] | GpuFrame, found: Sequence[Box] | None) -> list[Inquiry]:
             if command is not None:
                 return self._questions.ask(pixels, command, camera=camera)
             return self._questions.locate(pixels, boxes=found, keypoints=keypoints, camera=camera)
@@ -222,13 +229,15 @@ class Localizer:
         self,
         frames: Iterable[ImageSource],
         track: Track,
-        inquire: Callable[[NDArray[np.uint8], Sequence[Box] | None], list[Inquiry]],
+        inquire: Callable[[NDArray[np.uint8] | GpuFrame, Sequence[Box] | None], list[Inquiry]],
         progress: Progress | None,
     ) -> Iterator[Localization]:
         total = operator.length_hint(frames)
         for number, frame in enumerate(frames):
-            pixels = load_image(frame)
-            found = track.find(number, pixels)
+            pixels = self._load(frame)
+            # Whoever finds boxes gets the frame as it was passed, where it lies on a GPU.
+            seen: Any = frame if isinstance(pixels, GpuFrame) else pixels
+            found = track.find(number, seen)
             nobody = found is not None and not len(found)
             inquiries = [] if nobody else inquire(pixels, found)
             located = self._answer(inquiries, "track", None, track.guess(inquiries))
@@ -236,6 +245,18 @@ class Localizer:
             if progress is not None:
                 progress("track", number + 1, max(total, number + 1) if total else 0)
             yield located
+
+    def _load(self, image: ImageSource) -> NDArray[np.uint8] | GpuFrame:
+        frame = gpu_frame(image)
+        if frame is None:
+            return load_image(image)
+        if not self._backend.takes_gpu_frames:
+            raise InvalidInputError(
+                "[image] expected an image in host memory, where this backend works; got one on a GPU of "
+                f"shape {frame.shape}; open the localizer with engines=DIR, or copy the image: .get() or "
+                ".cpu().numpy()"
+            )
+        return frame
 
     def _answer(
         self,

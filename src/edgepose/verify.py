@@ -8,6 +8,7 @@ Making goldens does not belong here: their format is described in `edgepose.expo
 from __future__ import annotations
 
 import os
+import platform
 import time
 import zipfile
 from collections.abc import Mapping
@@ -83,8 +84,8 @@ class VerifyReport:
 def verify_bundle(bundle: Bundle | str | os.PathLike[str], progress: Progress | None = None) -> VerifyReport:
     """Checks all hashes of a bundle, then runs its goldens in ONNX Runtime on the CPU.
 
-    INT4 products are computed in float32, as at export: the graphs and this machine are judged, not the
-    faster arithmetic that `Localizer` chooses.
+    INT4 products are computed in float32 and INT8 products without saturation, as at export: the graphs and
+    this machine are judged, not the faster arithmetic that `Localizer` chooses.
 
     Args:
         bundle: An open bundle, or its directory.
@@ -177,6 +178,8 @@ def _open_session(bundle: Bundle, name: str) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        options.add_session_config_entry("session.x64quantprecision", "1")
     return onnxruntime.InferenceSession(str(bundle.graph(name)), options, providers=["CPUExecutionProvider"])
 
 

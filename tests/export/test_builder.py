@@ -160,17 +160,20 @@ def write(path, precision, layers):
 folder, precision = Path(sys.argv[1]), sys.argv[2]
 write(folder / "warm.onnx", precision, 2)
 before = peak_rss_bytes()
-write(folder / "all.onnx", precision, 10)
+write(folder / "all.onnx", precision, 24)
 print(peak_rss_bytes() - before)
 """
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int4"])
 def test_memory_is_that_of_one_weight(tmp_path: Path, precision: str) -> None:
-    """Ten matrices of 17 MB; what two of them take is the baseline."""
+    """Twenty-four matrices of 17 MB; what two of them take is the baseline.
+
+    What the allocator keeps differs from machine to machine, by a few matrices.
+    """
     run = [sys.executable, "-c", _STREAM, str(tmp_path), precision]
     done = subprocess.run(run, capture_output=True, text=True, check=True)
-    assert int(done.stdout) < 60e6  # bytes, of 168e6 in all
+    assert int(done.stdout) < 135e6  # bytes, of 403e6 in all
 
 
 def test_one_value_may_be_two_outputs(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def write_graphs(folder: Path, config: Any, weights: Any, precision: str) -> Non
     write_head(folder / "answer_head.onnx", weights["lm_head.weight"], spec, token_ids=ANSWER_HEAD)
 
 
-@pytest.mark.parametrize("precision", list(PRECISIONS))
+@pytest.mark.parametrize("precision", [name for name in PRECISIONS if "int8" not in name])
 def test_every_precision(tmp_path: Path, make_qwen3_vl: Make, precision: str) -> None:
     weights = ModelWeights(open_checkpoint(make_qwen3_vl(tied=True).save(tmp_path)), QWEN3_VL, dtype=None)
     spec = PRECISIONS[precision]

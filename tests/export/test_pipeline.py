@@ -117,7 +117,7 @@ def test_keypoint_texts_and_prompt_format(tmp_path: Path, locllm_checkpoint: Pat
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"precision": "int8"}, r"precision out of fp32, .*, fp32-half, int4-half; got 'int8'"),
+        ({"precision": "int2"}, r"precision out of fp32, .*, fp32-half, int4-half, int8-half; got 'int2'"),
         ({"family": "vitpose"}, r"one of .*; got 'vitpose'"),
         ({"family": "posellm"}, r"expected a posellm checkpoint.*pass --family locllm"),
         ({"prompt_format": "chatml"}, r"got 'chatml'"),

@@ -63,10 +63,10 @@ def test_all_stages_run_and_are_taken_up_again(tmp_path: Path, monkeypatch: pyte
         request, progress=lambda stage, done, total: seen.append(stage.split(":")[0])
     )
     assert finished == tmp_path / "out" / "checkpoint"
-    assert list(dict.fromkeys(seen)) == ["encoder", "answers", "reinforcement"]
+    assert list(dict.fromkeys(seen)) == ["encoder", "windows", "frames", "reinforcement"]
     model, language = open_model(finished)
     assert language.view.canonical_focal == 250.0
-    rows = (tmp_path / "out" / "answers" / "log.jsonl").read_text().splitlines()
+    rows = (tmp_path / "out" / "frames" / "log.jsonl").read_text().splitlines()
     assert "mpjpe_upper_body" in json.loads(rows[-1])["evaluation"]
     again = recipe.train_nano(request)
     for name, value in open_model(again)[0].state_dict().items():

@@ -26,6 +26,7 @@ from edgepose.training.taihri.supervised import (  # noqa: E402
     SupervisedTask,
     answer_loss,
     evaluate_arms,
+    joints_of,
 )
 
 from .dot_people import render_dots  # noqa: E402
@@ -69,7 +70,13 @@ def test_losses_fall(start: Path, frames: Frames) -> None:
     task = make_task(start, frames)
     log = run(task, 40)
     assert log[0]["samples"] == 4
-    for name, factor in (("words", 0.6), ("numbers", 0.95), ("rows", 0.9)):
+    for name, factor in (
+        ("words", 0.6),
+        ("numbers", 0.95),
+        ("rows", 0.9),
+        ("pointer", 0.95),
+        ("own place", 0.95),
+    ):
         first, last = (sum(row[name] for row in some) / 5 for some in (log[:5], log[-5:]))
         assert last < factor * first, name
     found = task.evaluate()
@@ -131,6 +138,20 @@ def test_spread_targets_are_the_cross_entropy_with_a_bell(start: Path, frames: F
     narrow, one = (answer_loss(logits, packed, language, spread=spread) for spread in (0.05, 0.0))
     torch.testing.assert_close(narrow["numbers"], one["numbers"], rtol=1e-2, atol=1e-2)
     assert found["words"] == one["words"]
+
+
+def test_numbers_belong_to_the_joint_before_them(start: Path, frames: Frames) -> None:
+    language = Language.open(start)
+    trees = draw_trees(frames[:2], 12, language, RECIPE.mix, torch.Generator().manual_seed(0))
+    packed = pack(trees, image_token=language.image_token, rows=3, columns=4, pad=language.codec.pad)
+    found, expected = joints_of(packed, language).tolist(), []
+    for branch in (branch for tree in trees for branch in tree.branches):
+        name = -1
+        for token, share in zip(branch.answer, branch.shares, strict=True):
+            if share != share:
+                name = language.format.joints.index(token) if token in language.format.joints else -1
+            expected.append(name if share == share else -1)
+    assert found == expected and {-1} < set(found)
 
 
 def test_joints_that_cannot_be_answered_are_never_asked(start: Path, frames: Frames) -> None:

@@ -22,7 +22,7 @@ from edgepose.training.posellm.rendered import pose_library, rendered_people
 from edgepose.training.posellm.task import AnswersTask, PlacesTask
 from edgepose.training.recipes import TrainingRequest
 
-__all__ = ["train_nano"]
+__all__ = ["train_described", "train_nano"]
 
 Progress = Callable[[str, int, int], None]
 
@@ -37,17 +37,28 @@ _TRAINING_SEED, _TEST_SEED = 1_000, 900_000
 
 def train_nano(request: TrainingRequest, *, progress: Progress | None = None) -> Path:
     """Trains all stages one after the other; see `edgepose.training.recipes.train_model`."""
-    nano = load_nano(request.model)
+    return train_described(load_nano(request.model), request, progress=progress)
+
+
+def train_described(
+    nano: Mapping[str, Any], request: TrainingRequest, *, progress: Progress | None = None
+) -> Path:
+    """As `train_nano`, for a description of one's own.
+
+    Args:
+        nano: As `edgepose.training.nano.load_nano` reads them.
+        request: What is wanted; its model only names the training.
+        progress: Called with the stage, steps done and steps in all.
+    """
     data = _Data(nano["data"], nano["crop_size"], request, progress)
-    with start_team(request.processes, nano["parameters"], train_nano_as_one_of_several, request):
+    with start_team(request.processes, nano["parameters"], train_as_one_of_several, nano, request):
         task = _train_stages(nano, data, request, progress)
     finished: Path = task.save(request.out / CHECKPOINT)
     return finished
 
 
-def train_nano_as_one_of_several(request: TrainingRequest) -> None:
+def train_as_one_of_several(nano: Mapping[str, Any], request: TrainingRequest) -> None:
     """What the other processes of a team do; pictures come from the files that the first has made."""
-    nano = load_nano(request.model)
     _train_stages(nano, _Data(nano["data"], nano["crop_size"], request, None), request, None)
 
 
@@ -67,8 +78,8 @@ def _train_stages(
         )
         if before is not None:
             task.load(before)
-        seconds = 60 * request.minutes * stage["share"]
-        schedule = Schedule(seconds=seconds, seed=request.seed, **stage["schedule"])
+        budget = {"seconds": 60 * request.minutes * stage["share"], **stage["schedule"]}
+        schedule = Schedule(seed=request.seed, **budget)
         shown = _titled(stage, progress)
         train(task, folder, schedule, device=request.device, resume=request.resume, progress=shown)
         before = folder / CHECKPOINT

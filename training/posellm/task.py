@@ -18,11 +18,11 @@ from torch.nn import functional
 from edgepose.export.models import PoseModel
 from edgepose.export.tokenizer import load_tokenizer
 from edgepose.keypoints import DEFAULT_TEXTS
+from edgepose.training.pointing import OwnPlace, WatchedAttention, pointer_loss
 from edgepose.training.posellm.checkpoint import load_weights, save_checkpoint
 from edgepose.training.posellm.crops import NAMES, CropBatch, Mixture, normalise
 from edgepose.training.posellm.model import answer_logits, greedy_answers, initialise, nano_config
 from edgepose.training.posellm.places import PlacesHead, place_loss, soft_targets
-from edgepose.training.posellm.pointer import OwnPlace, WatchedAttention, pointer_loss
 from edgepose.training.posellm.questions import IGNORED, QuestionBook
 from edgepose.training.posellm.scores import torso_pck
 from edgepose.training.posellm.vocabulary import write_tokenizer
@@ -157,7 +157,7 @@ class AnswersTask(_Lesson):
             asked: Crops of a batch that are asked questions; the others teach the encoder alone, for a
                 third of the work. Default: all.
             places_weight: Weight of the loss of the patches beside that of the answers.
-            pointer_weight: Weight of the loss of where the digits look; see `pointer`.
+            pointer_weight: Weight of the loss of where the digits look; see `edgepose.training.pointing`.
             own_place_weight: Weight of the loss of what image embeddings say of their own place; likewise.
             digit_weights: Weights of the first, second and third decimal in the loss of the answers.
             form_weight: Weight of all other tokens; with 1 everywhere the loss is the published one.
@@ -168,7 +168,7 @@ class AnswersTask(_Lesson):
         self._pointer_weight, self._own_place_weight = pointer_weight, own_place_weight
         config = self._pose.config
         if own_place_weight:
-            self.model.own_place = OwnPlace(config.decoder.hidden, config.vision.grid)
+            self.model.own_place = OwnPlace(config.decoder.hidden)
         self._digit_weights, self._form_weight = list(digit_weights), form_weight
         texts = [DEFAULT_TEXTS[name] for name in NAMES]
         self.book = QuestionBook(self.tokenizer, texts, patches=self._pose.config.vision.patches)
@@ -201,7 +201,7 @@ class AnswersTask(_Lesson):
             parts["pointer"] = pointer_loss(scores, targets, names >= 0)
             loss = loss + self._pointer_weight * parts["pointer"]
         if self._own_place_weight:
-            parts["own place"] = self.model.own_place.loss(image)
+            parts["own place"] = self.model.own_place.loss(image, self._head.grid, self._head.grid)
             loss = loss + self._own_place_weight * parts["own place"]
         if self._places_weight:
             parts["places"] = place_loss(self._head(features), crops.joints, self._head.grid)

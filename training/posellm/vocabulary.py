@@ -6,15 +6,14 @@ How prompts are worded does not belong here: the sentences come from `edgepose.e
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 
-import sentencepiece
-
 from edgepose.export.prompts import PROMPT_FORMATS
-from edgepose.export.random_checkpoint.layout import write_json
-from edgepose.export.tokenizer import parse_sentencepiece
+from edgepose.export.random_checkpoint.sentencepiece_vocabulary import (
+    train_pieces,
+    write_tokenizer_settings,
+)
 from edgepose.keypoints import DEFAULT_TEXTS
 
 __all__ = ["write_tokenizer"]
@@ -37,51 +36,18 @@ def write_tokenizer(folder: Path, *, vocabulary: int) -> int:
     Returns:
         Number of pieces.
     """
-    written = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=_sentences(),
-        model_writer=written,
-        model_type="bpe",
-        vocab_size=vocabulary,
-        hard_vocab_limit=False,
-        byte_fallback=True,
-        split_digits=True,
+    model = train_pieces(
+        _sentences(),
+        pieces=vocabulary,
         split_by_whitespace=False,
         split_by_unicode_script=False,
         add_dummy_prefix=False,
-        allow_whitespace_only_pieces=True,
         max_sentencepiece_length=_LONGEST_PIECE,
-        normalization_rule_name="identity",
-        remove_extra_whitespaces=False,
-        character_coverage=1.0,
-        unk_id=0,
-        bos_id=1,
-        eos_id=2,
-        pad_id=-1,
-        num_threads=1,
-        minloglevel=2,
     )
-    model = parse_sentencepiece(written.getvalue())
     model.normalizer_spec.add_dummy_prefix = True  # as Llama's says; prompts spell their blanks out
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "tokenizer.model").write_bytes(model.SerializeToString())
-    write_json(folder / "added_tokens.json", {"<im_patch>": len(model.pieces)})
-    write_json(
-        folder / "tokenizer_config.json",
-        {
-            "add_bos_token": True,
-            "add_eos_token": False,
-            "bos_token": "<s>",
-            "clean_up_tokenization_spaces": False,
-            "eos_token": "</s>",
-            "legacy": False,
-            "model_max_length": 2048,
-            "pad_token": "<unk>",
-            "padding_side": "left",
-            "tokenizer_class": "LlamaTokenizer",
-            "unk_token": "<unk>",
-        },
-    )
+    write_tokenizer_settings(folder, len(model.pieces))
     return len(model.pieces)
 
 

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from edgepose.skeleton import SMPL22
+from edgepose.training.pointing import OwnPlace, WatchedAttention
 from edgepose.training.taihri.checkpoint import open_model, save_checkpoint
 from edgepose.training.taihri.decoding import locate
 from edgepose.training.taihri.frames import Frames, cut_out, mirrored, normal_levels, patches_of
@@ -23,12 +24,23 @@ from edgepose.training.taihri.language import Language
 from edgepose.training.taihri.lessons import LessonMix, draw_trees
 from edgepose.training.taihri.model import FrameRows, TaihriModel
 from edgepose.training.taihri.packing import Packed, pack
-from edgepose.training.taihri.row_head import RowHead
+from edgepose.training.taihri.row_head import RowHead, spread_over_cells
 
-__all__ = ["Lesson", "SupervisedRecipe", "SupervisedTask", "answer_loss", "evaluate_arms", "supervised_task"]
+__all__ = [
+    "Lesson",
+    "SupervisedRecipe",
+    "SupervisedTask",
+    "answer_loss",
+    "evaluate_arms",
+    "joints_of",
+    "supervised_task",
+]
 
-_HEAD_FILE = "row_head.safetensors"
-"""Beside a checkpoint: the head that is thrown away, for the next run."""
+_HEADS_FILE = "heads.safetensors"
+"""Beside a checkpoint: what is thrown away in the end, for the next run."""
+
+_POINTING_LAYER, _POINTING_HEADS = 1, 2
+"""The layer of the decoder whose first heads are shown where to look; they share one head of the keys."""
 
 _ARMS = tuple(dict.fromkeys((*SMPL22.groups["left_arm"], *SMPL22.groups["right_arm"])))
 """Joints that validation asks for; the shoulders and elbows among them are the upper body."""
@@ -47,6 +59,10 @@ class SupervisedRecipe:
     """Standard deviation, in bins, of what is taught around each number; 0 teaches the one bin."""
     row_weight: float = 0.5
     """Weight of the head on the image rows beside the answers."""
+    pointer_weight: float = 0.3
+    """Weight of the loss of where the numbers of a joint look; see `edgepose.training.pointing`."""
+    own_place_weight: float = 0.1
+    """Weight of the loss of what image embeddings say of their own place; likewise."""
     window: tuple[int, int] | None = None
     """Height and width of the part of each frame that is used, pixels of the model's input; None for all."""
     mirror: bool = True
@@ -95,8 +111,9 @@ class SupervisedTask:
         self._start, self._draw, self._validation = start, draw, list(validation)
         pose, self.language = open_model(start)
         rows = RowHead(pose.config.decoder.hidden, len(self.language.joints))
-        self.model: nn.Module = nn.ModuleDict({"pose": pose, "rows": rows})
-        self._load_head(start)
+        own_place = OwnPlace(pose.config.decoder.hidden)
+        self.model: nn.Module = nn.ModuleDict({"pose": pose, "rows": rows, "own_place": own_place})
+        self._load_heads(start)
 
     @property
     def pose(self) -> TaihriModel:
@@ -143,12 +160,23 @@ class SupervisedTask:
         parts["samples"] = torch.tensor(len(batch.frames))
         if batch.packed is None:
             return parts
-        hidden = self.pose.read(rows[: batch.answered], batch.packed)
+        asked, layer = rows[: batch.answered], cast(Any, self.pose.decoder.layers[_POINTING_LAYER])
+        with WatchedAttention(layer.self_attn) as watched:
+            hidden = self.pose.read(asked, batch.packed)
         answers = answer_loss(
             self.pose.logits(hidden).float(), batch.packed, self.language, spread=self.recipe.spread
         )
         parts["rows"] = parts.pop("loss")
-        return {"loss": answers["loss"] + self.recipe.row_weight * parts["rows"], **_rest(answers), **parts}
+        parts["pointer"] = self._pointer_loss(watched, asked, batch)
+        own_place = cast(OwnPlace, self.model["own_place"])  # type: ignore[index]
+        parts["own place"] = own_place.loss(asked.embeddings, rows.rows, rows.columns)
+        loss = (
+            answers["loss"]
+            + self.recipe.row_weight * parts["rows"]
+            + self.recipe.pointer_weight * parts["pointer"]
+            + self.recipe.own_place_weight * parts["own place"]
+        )
+        return {"loss": loss, **_rest(answers), **parts}
 
     def evaluate(self) -> dict[str, float]:
         """Errors of the arms' joints on the validation frames, metres; of the head alone if it alone learns.
@@ -161,19 +189,38 @@ class SupervisedTask:
     def save(self, folder: Path) -> Path:
         """See `edgepose.training.loop.Task`."""
         save_checkpoint(self.pose, folder, files=self._start)
-        head = {name: tensor.detach().cpu().contiguous() for name, tensor in self.head.state_dict().items()}
-        save_file(head, folder / _HEAD_FILE)
+        heads = {
+            name: tensor.detach().cpu().contiguous()
+            for name, tensor in self.model.state_dict().items()
+            if not name.startswith("pose.")
+        }
+        save_file(heads, folder / _HEADS_FILE)
         return folder
 
     def load(self, folder: Path) -> None:
         """See `edgepose.training.loop.Task`."""
         loaded, _ = open_model(folder)
         self.pose.load_state_dict(loaded.state_dict())
-        self._load_head(folder)
+        self._load_heads(folder)
 
-    def _load_head(self, folder: Path) -> None:
-        if (folder / _HEAD_FILE).exists():
-            self.head.load_state_dict(load_file(folder / _HEAD_FILE))
+    def _load_heads(self, folder: Path) -> None:
+        if (folder / _HEADS_FILE).exists():
+            self.model.load_state_dict(load_file(folder / _HEADS_FILE), strict=False)
+
+    def _pointer_loss(self, watched: WatchedAttention, rows: FrameRows, batch: Lesson) -> Tensor:
+        """Cross-entropy between where the numbers of joints look and where the joints are."""
+        packed = batch.packed
+        assert packed is not None
+        length, start = packed.ids.shape[1], packed.image_start
+        everywhere = torch.arange(length, device=packed.ids.device).expand(len(packed.ids), -1)
+        image = slice(start, start + rows.rows * rows.columns)
+        scores = watched.scores(everywhere, image, _POINTING_HEADS).float().log_softmax(-1)
+        joint = joints_of(packed, self.language)
+        known = joint >= 0
+        line, place = packed.where[known] // length, packed.where[known] % length
+        aim = spread_over_cells(batch.frames.xy[: batch.answered], rows.rows, rows.columns)
+        loss: Tensor = -(scores[line, :, place] * aim[line, joint[known]][:, None]).sum(-1)
+        return loss.sum() / max(1, loss.numel())
 
     def _ask(self, frames: Frames, generator: torch.Generator) -> Packed:
         height, width = frames.pixels.shape[1:3]
@@ -241,6 +288,18 @@ def answer_loss(logits: Tensor, packed: Packed, language: Language, *, spread: f
         each = taught[number]
     numbers = each.sum() / number.sum().clamp(min=1)
     return {"loss": numbers + words, "numbers": numbers, "words": words}
+
+
+def joints_of(packed: Packed, language: Language) -> Tensor:
+    """(M,) int64: for each learnt number the place in the codec of the joint that it belongs to; -1 for
+    numbers of boxes and for tokens that are no numbers."""
+    tokens = torch.tensor(language.format.joints, device=packed.ids.device)
+    joints = torch.full((int(max(tokens.max(), packed.targets.max())) + 1,), -1, device=tokens.device)
+    joints[tokens] = torch.arange(len(tokens), device=tokens.device)
+    number = ~packed.shares.isnan()
+    order = torch.arange(len(number), device=tokens.device)
+    last = torch.where(number, 0, order).cummax(0).values
+    return torch.where(number, joints[packed.targets[last]], -1)
 
 
 @torch.no_grad()

@@ -82,6 +82,8 @@ struct Prefix {
   std::optional<ImageGrid> grid = {};
   // Rows as many as `image` has, to be added behind decoder layers 0, 1, 2, ...
   std::span<const std::byte* const> deepstack = {};
+  // The image rows lie in the memory of the backend's device, written by what it did before.
+  bool on_device = false;
 };
 
 class Backend {
@@ -111,6 +113,10 @@ class Backend {
 
   // Seconds spent inside the graphs since `begin`.
   virtual double graph_seconds() const noexcept = 0;
+
+  // Of each pass since `begin`, where the time at which a call returns does not tell; those that
+  // `choices` has waited for.
+  virtual std::span<const double> pass_seconds() const noexcept { return {}; }
 };
 
 }  // namespace edgepose

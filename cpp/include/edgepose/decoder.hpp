@@ -30,6 +30,7 @@ struct Prompt {
   std::optional<ImageGrid> grid = {};                    // see Prefix
   std::span<const std::byte* const> deepstack = {};      // see Prefix
   std::span<const Guess> drafts = {};                    // one a question, or none at all
+  bool image_on_device = false;                          // see Prefix
 };
 
 // How often the decoder graph ran.

@@ -25,6 +25,10 @@ class Graphs {
 
   virtual void run(std::int64_t handle) = 0;
 
+  // Told by backends on a device when a run was put into its queue, as it may be out of a capture,
+  // without `run`: for progress.
+  virtual void passed(std::int64_t /*handle*/) {}
+
   // All handles are void from here on: memory has moved, or there are too many of them.
   virtual void release() = 0;
 };

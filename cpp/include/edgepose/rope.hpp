@@ -28,6 +28,13 @@ class Rope {
   // Writes the row of `position` to `cos` and `sin`, each (head_dim) float32.
   void write(const Position& position, float* cos, float* sin) const;
 
+  // The table itself, (ready, head_dim) float32: row p holds the angles of position p on each axis.
+  std::span<const float> cosines() const noexcept { return cos_; }
+  std::span<const float> sines() const noexcept { return sin_; }
+
+  // (head_dim) which axis of a position turns each element: 0 time, 1 row, 2 column.
+  std::vector<std::int32_t> axes() const;
+
  private:
   std::size_t row_of(std::int64_t position) const;
 

@@ -7,14 +7,16 @@ Caches, batching and decoding do not belong here: they are the C++ core's.
 from __future__ import annotations
 
 import logging
+import platform
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepose._core import DecoderDims, Graphs, HostDecoder, TensorView
-from edgepose.backends import EncodedImage
+from edgepose._core import Graphs, HostDecoder, TensorView
+from edgepose.backends import EncodedImage, EncoderInputs, decoder_dims
 from edgepose.bundle import ANSWER_HEAD, CONNECTOR, LLM_DECODER, LM_HEAD, VISION_ENCODER, Bundle, Progress
 from edgepose.errors import BackendError, BackendUnavailableError
 
@@ -50,6 +52,12 @@ def session_options(threads: int | None) -> onnxruntime.SessionOptions:
     INT4 weights are multiplied with activations rounded to INT8 blocks (MatMulNBits accuracy level 4);
     without that, ONNX Runtime unpacks the weights to float32 first, which is several times slower.
 
+    INT8 weights are multiplied with INT8 activations. x86 CPUs without VNNI instructions would add such
+    products up in 16 bits, which saturates; for them a kernel is chosen that does not.
+
+    Threads stop spinning when a graph is done: each graph has its own, and those of the last one would keep
+    the cores from the next.
+
     Args:
         threads: threads inside one operator; None lets ONNX Runtime choose.
     """
@@ -58,7 +66,20 @@ def session_options(threads: int | None) -> onnxruntime.SessionOptions:
         options.intra_op_num_threads = threads
     options.log_severity_level = 3
     options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "4")
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    if _int8_products_saturate():
+        options.add_session_config_entry("session.x64quantprecision", "1")
     return options
+
+
+def _int8_products_saturate() -> bool:
+    """Whether this may be an x86 CPU whose products of INT8 numbers are summed in 16 bits."""
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return False
+    try:
+        return "vnni" not in Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return True
 
 
 class _Sessions:
@@ -143,6 +164,8 @@ class _BoundGraphs(Graphs):
 class OnnxRuntimeBackend:
     """A bundle's graphs on the CPU. For one thread at a time."""
 
+    takes_gpu_frames = False
+
     def __init__(
         self, bundle: Bundle, *, threads: int | None = None, progress: Progress | None = None
     ) -> None:
@@ -152,9 +175,10 @@ class OnnxRuntimeBackend:
         for graph in (VISION_ENCODER, CONNECTOR):
             self._sessions.load(graph)
 
-    def encode(self, inputs: Mapping[str, NDArray[np.generic]]) -> EncodedImage:
+    def encode(self, inputs: EncoderInputs) -> EncodedImage:
         """See `edgepose.backends.Backend`."""
-        features = self._sessions.run(VISION_ENCODER, inputs)
+        arrays = {name: array for name, array in inputs.items() if isinstance(array, np.ndarray)}
+        features = self._sessions.run(VISION_ENCODER, arrays)
         self._passed(VISION_ENCODER)
         return EncodedImage.from_outputs(self._sessions.run(CONNECTOR, features))
 
@@ -162,18 +186,7 @@ class OnnxRuntimeBackend:
         """See `edgepose.backends.Backend`."""
         for graph in (LLM_DECODER, LM_HEAD if exact else ANSWER_HEAD):
             self._sessions.load(graph)
-        spec = self._bundle.manifest.decoder
-        dims = DecoderDims(
-            hidden=spec.hidden,
-            layers=spec.layers,
-            heads=spec.heads,
-            kv_heads=spec.kv_heads,
-            head_dim=spec.head_dim,
-            vocabulary=spec.vocabulary,
-            rope_theta=spec.rope_theta,
-            rope_sections=spec.rope_sections,
-            deepstack=spec.deepstack,
-        )
+        dims = decoder_dims(self._bundle)
         answer_head = list(self._bundle.manifest.answer_head)
         graphs = _BoundGraphs(self._sessions, self._passed)
         return HostDecoder(graphs, dims, self._bundle.embeddings, answer_head, alphabets)

@@ -9,11 +9,13 @@ from __future__ import annotations
 import click
 
 from edgepose.cli.ask import ask
+from edgepose.cli.build import build
 from edgepose.cli.demo import demo
 from edgepose.cli.eval import evaluate
 from edgepose.cli.export import export
 from edgepose.cli.failures import Commands
 from edgepose.cli.info import info
+from edgepose.cli.inspect import inspect
 from edgepose.cli.locate import locate
 from edgepose.cli.render import render
 from edgepose.cli.track import track
@@ -29,5 +31,5 @@ def main() -> None:
     """Language-guided pose models on edge devices."""
 
 
-for _command in (demo, locate, ask, track, info, verify, export, evaluate, render, train):
+for _command in (demo, locate, ask, track, info, verify, export, build, inspect, evaluate, render, train):
     main.add_command(_command)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgepose.builtin import DEFAULT_MODEL, METRIC_MODEL
 from edgepose.cli.output import STDOUT, check_target, json_text, write_whole
 from edgepose.cli.table import table
 
@@ -33,8 +34,8 @@ _MODEL_OPTIONS = (
     click.option(
         "--bundle",
         type=click.Path(),
-        help="Directory written by `edgepose export`, or a built-in model. Default: posellm-nano; with a "
-        "command or a camera taihri-nano.",
+        help="Directory written by `edgepose export`, or a built-in model. Default: "
+        f"{DEFAULT_MODEL}; with a camera or a command {METRIC_MODEL}.",
     ),
     click.option("--fx", type=float, metavar="PX", help="Focal length of the camera, pixels."),
     click.option("--fy", type=float, metavar="PX", help="The same, vertically. Default: as --fx."),
@@ -55,6 +56,12 @@ _MODEL_OPTIONS = (
     ),
     click.option("--max-tokens", type=click.IntRange(min=1), help="Longest answer of exact decoding."),
     click.option("--threads", type=click.IntRange(min=1), help="CPU threads. Default: all cores."),
+    click.option(
+        "--engines",
+        type=click.Path(),
+        metavar="DIR",
+        help="Run on the GPU: engines that `edgepose build` made of the bundle on this machine.",
+    ),
 )
 
 _TRACE = click.option(
@@ -75,6 +82,7 @@ class Answering:
     decode: str
     max_tokens: int | None
     threads: int | None
+    engines: str | None
     json_file: str | None
     drawing: str | None
     trace: bool
@@ -112,14 +120,15 @@ class Answering:
             height=height,
         )
 
-    def open(self, progress: Any, *, commanded: bool = False) -> Localizer:
-        """Open the bundle, or the built-in model that fits; `commanded`: it is to be asked in words."""
+    def open(self, progress: Any, *, metric: bool = False) -> Localizer:
+        """Open the bundle; where none is named, the built-in model for keypoints, or that for metres with a
+        camera or `metric`."""
         import edgepose
-        from edgepose.builtin import DEFAULT_MODEL, METRIC_MODEL
 
-        metric = commanded or self.camera is not None or self.fx is not None
+        metric = metric or self.camera is not None or self.fx is not None
         return edgepose.Localizer(
             self.bundle or (METRIC_MODEL if metric else DEFAULT_MODEL),
+            engines=self.engines,
             threads=self.threads,
             decode="exact" if self.decode == "exact" else "constrained",
             max_tokens=self.max_tokens,

@@ -23,5 +23,5 @@ def ask(shared: Answering, image: str, command: str) -> None:
     height, width = pixels.shape[:2]
     camera = shared.read_camera(width, height)
     with ProgressLine() as progress:
-        located = shared.open(progress, commanded=True).ask(pixels, command, camera=camera, progress=progress)
+        located = shared.open(progress, metric=True).ask(pixels, command, camera=camera, progress=progress)
     shared.show(located, pixels)

@@ -23,11 +23,11 @@ def demo(image: str | None, boxes: list[tuple[float, ...]], out: str, threads: i
     if boxes and image is None:
         raise click.BadParameter("given without an image; name one", param_hint="--box")
 
-    from edgepose.demo import show_models, show_picture
+    from edgepose.demo import show_frames, show_picture
 
     with ProgressLine() as progress:
         if image is None:
-            shown = list(show_models(out, threads=threads, progress=progress))
+            shown = show_frames(out, threads=threads, progress=progress)
         else:
             shown = [show_picture(image, out, boxes=boxes, threads=threads, progress=progress)]
     for each in shown:

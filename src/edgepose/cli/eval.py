@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from edgepose.builtin import DEFAULT_MODEL
 from edgepose.cli.output import STDOUT, check_target, json_text, write_whole
 from edgepose.cli.progress import ProgressLine
 
@@ -45,7 +46,7 @@ def _read_commands(ctx: click.Context, param: click.Parameter, values: tuple[str
 @click.option("--images", required=True, type=click.Path(), help="Folder or ZIP archive of the images.")
 @click.option(
     "--bundle",
-    default="posellm-nano",
+    default=DEFAULT_MODEL,
     show_default=True,
     type=click.Path(),
     help="Directory written by `edgepose export`, or a built-in model.",

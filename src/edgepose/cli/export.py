@@ -25,7 +25,29 @@ __all__ = ["export"]
     type=click.Choice(list(PRECISIONS)),
     default="int4",
     show_default=True,
-    help="fp32, int4 and their half-size forms are for CPUs, fp16 and int4-fp16 for GPUs.",
+    help="fp32, int4, int8 and the half-size forms are for CPUs, fp16, int4-fp16 and int8-fp16 for GPUs.",
+)
+@click.option(
+    "--calibration",
+    "images",
+    metavar="IMAGE|FOLDER",
+    type=click.Path(),
+    multiple=True,
+    help="Photographs on which INT8 precisions measure how large activations become; repeatable. PoseLLM "
+    "and LocLLM take each for the crop of a person. Up to 32 are used, evenly spaced among all.",
+)
+@click.option(
+    "--calibration-focal",
+    "focal",
+    type=float,
+    metavar="PX",
+    help="Focal length of the camera that took these, pixels; default: the longer side of each. TAIHRI.",
+)
+@click.option(
+    "--smoothing",
+    type=click.FloatRange(0, 1),
+    help="How much of what makes activations hard to round goes into the weights; default: 0.7. INT8 "
+    "precisions.",
 )
 @click.option(
     "--keypoint-texts",
@@ -68,6 +90,9 @@ def export(
     checkpoint: str,
     out: str,
     precision: str,
+    images: tuple[str, ...],
+    focal: float | None,
+    smoothing: float | None,
     keypoint_texts: str | None,
     prompt_format: str | None,
     answer: str | None,
@@ -82,6 +107,14 @@ def export(
     except ImportError as error:
         raise missing_extra(error, "export") from error
 
+    calibration = None
+    for option, value in (("--calibration-focal", focal), ("--smoothing", smoothing)):
+        if value is not None and not images:
+            raise click.BadParameter(f"missing beside {option}", param_hint="--calibration")
+    if images:
+        from edgepose.examples import ImageExamples
+
+        calibration = ImageExamples(images, focal=focal)
     with ProgressLine() as progress:
         export_bundle(
             family=family,
@@ -93,6 +126,8 @@ def export(
             answer=answer,
             crop=crop,
             answer_layout=answer_layout,
+            calibration=calibration,
+            smoothing=smoothing,
             force=force,
             progress=progress,
         )

@@ -66,7 +66,7 @@ def track(
         camera = shared.read_camera(width, height)
         frames = _Kept(reader, limit)
         progress = stack.enter_context(ProgressLine())
-        localizer = shared.open(progress, commanded=command is not None)
+        localizer = shared.open(progress)
         boxes = None if command is not None else selection.boxes_for(localizer, width, height)
         outputs = [stack.enter_context(output) for output in _outputs(shared, reader, fps)]
         with contextlib.suppress(KeyboardInterrupt):

@@ -19,9 +19,12 @@ __all__ = ["PRECISIONS", "PrecisionSpec"]
 class PrecisionSpec:
     """Number types of a bundle; the allowed combinations are `PRECISIONS`."""
 
-    name: Literal["fp32", "fp16", "int4", "int4-fp16", "fp32-half", "int4-half"]
-    weights: Literal["float32", "float16", "int4"]
-    """Type of the large weight matrices of the decoder."""
+    name: Literal[
+        "fp32", "fp16", "int4", "int4-fp16", "int8", "int8-fp16", "fp32-half", "int4-half", "int8-half"
+    ]
+    weights: Literal["float32", "float16", "int4", "int8"]
+    """Type of the large weight matrices of the decoder. Beside `int8`, what these are multiplied with is
+    rounded to INT8 as well, at steps that are fixed at export."""
     activations: Literal["float32", "float16"]
     """Type of pixels, features, embeddings, hidden states and KV."""
     half_storage: bool = False
@@ -40,8 +43,11 @@ PRECISIONS: Mapping[str, PrecisionSpec] = {
         PrecisionSpec("fp16", "float16", "float16"),
         PrecisionSpec("int4", "int4", "float32"),
         PrecisionSpec("int4-fp16", "int4", "float16"),
+        PrecisionSpec("int8", "int8", "float32"),
+        PrecisionSpec("int8-fp16", "int8", "float16"),
         PrecisionSpec("fp32-half", "float32", "float32", half_storage=True),
         PrecisionSpec("int4-half", "int4", "float32", half_storage=True),
+        PrecisionSpec("int8-half", "int8", "float32", half_storage=True),
     )
 }
 """Every precision by name."""

@@ -6,7 +6,7 @@ A new way to write coordinates is one module here and one line below. Running gr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgepose._core import Answer, Form
+    from edgepose.backends import EncoderInputs
     from edgepose.camera import Camera
     from edgepose.crop import SquareCrop
+    from edgepose.gpu_frames import GpuFrame
     from edgepose.keypoints import KeypointsArgument
     from edgepose.prompts import Prompt
     from edgepose.results import Pose
@@ -30,8 +32,8 @@ __all__ = ["Inquiry", "Questions", "open_questions"]
 class Inquiry:
     """One run of the model: what it sees, what it is asked, and what its answers mean."""
 
-    see: Callable[[], Mapping[str, NDArray[np.generic]]]
-    """Makes the inputs of the vision encoder, by name."""
+    see: Callable[[], EncoderInputs]
+    """Makes the inputs of the vision encoder, or says how to make them on the GPU."""
     prompt: Prompt
     form: Form
     """How each answer is written."""
@@ -56,7 +58,7 @@ class Questions(Protocol):
 
     def locate(
         self,
-        image: NDArray[np.uint8],
+        image: NDArray[np.uint8] | GpuFrame,
         *,
         boxes: Sequence[Sequence[float] | SquareCrop] | None,
         keypoints: KeypointsArgument,
@@ -65,7 +67,9 @@ class Questions(Protocol):
         """Ask for named keypoints; see `edgepose.Localizer.locate`."""
         ...
 
-    def ask(self, image: NDArray[np.uint8], command: str, *, camera: Camera | None) -> list[Inquiry]:
+    def ask(
+        self, image: NDArray[np.uint8] | GpuFrame, command: str, *, camera: Camera | None
+    ) -> list[Inquiry]:
         """Ask for what a command is about; see `edgepose.Localizer.ask`."""
         ...
 

@@ -20,6 +20,7 @@ from edgepose._core import Answer, BinCodec, BlockCodec, Form
 from edgepose.bundle import BinCodecSpec, Bundle
 from edgepose.errors import InvalidInputError
 from edgepose.frame import FocalFrame
+from edgepose.gpu_frames import CutPatches, GpuFrame
 from edgepose.keypoints import (
     KeypointsArgument,
     KeypointSet,
@@ -73,7 +74,7 @@ class FrameQuestions:
 
     def locate(
         self,
-        image: NDArray[np.uint8],
+        image: NDArray[np.uint8] | GpuFrame,
         *,
         boxes: Sequence[Sequence[float] | SquareCrop] | None,
         keypoints: KeypointsArgument,
@@ -93,7 +94,9 @@ class FrameQuestions:
         question = wording.replace("{names}", ", ".join(names))
         return [self._inquiry(image, camera, question, self._codec.asked(joints), names)]
 
-    def ask(self, image: NDArray[np.uint8], command: str, *, camera: Camera | None) -> list[Inquiry]:
+    def ask(
+        self, image: NDArray[np.uint8] | GpuFrame, command: str, *, camera: Camera | None
+    ) -> list[Inquiry]:
         """See `edgepose.questions.Questions`."""
         if not isinstance(command, str) or not command.strip():
             raise InvalidInputError(
@@ -104,7 +107,7 @@ class FrameQuestions:
 
     def _inquiry(
         self,
-        image: NDArray[np.uint8],
+        image: NDArray[np.uint8] | GpuFrame,
         camera: Camera | None,
         question: str,
         form: Form,
@@ -132,7 +135,16 @@ class FrameQuestions:
         model_width, model_height = frame.model_size
         rows, cols = model_height // spec.patch_size, model_width // spec.patch_size
 
-        def see() -> Mapping[str, NDArray[np.generic]]:
+        if isinstance(image, GpuFrame) and camera.is_distorted:
+            raise InvalidInputError(
+                f"[camera] expected a lens without distortion for a frame on the GPU; got {camera!r}; "
+                "undistort the frame there, or pass it in host memory"
+            )
+
+        def see() -> Mapping[str, NDArray[np.generic] | CutPatches]:
+            if isinstance(image, GpuFrame):
+                cut = CutPatches(image, frame, spec.patch_size, spec.merge, spec.mean, spec.std)
+                return {"patches": cut, **self._positions(rows, cols)}
             seen = frame.apply(camera.undistort(image) if camera.is_distorted else image)
             patches = patchify(
                 seen, patch_size=spec.patch_size, merge=spec.merge, mean=spec.mean, std=spec.std

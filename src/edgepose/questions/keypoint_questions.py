@@ -19,6 +19,7 @@ from edgepose.bundle import Bundle, DigitCodecSpec
 from edgepose.crop import SquareCrop
 from edgepose.detokenize import Detokenizer, clean_up_spaces
 from edgepose.errors import InvalidInputError
+from edgepose.gpu_frames import GpuFrame, WarpedCrop
 from edgepose.keypoints import KeypointsArgument, KeypointText, resolve_keypoints
 from edgepose.prompts import Prompt, build_prompt
 from edgepose.questions import Inquiry
@@ -62,7 +63,7 @@ class KeypointQuestions:
 
     def locate(
         self,
-        image: NDArray[np.uint8],
+        image: NDArray[np.uint8] | GpuFrame,
         *,
         boxes: Sequence[Sequence[float] | SquareCrop] | None,
         keypoints: KeypointsArgument,
@@ -88,7 +89,9 @@ class KeypointQuestions:
             self._inquiry(image, box, crop, texts, prompt) for box, crop in zip(boxes, crops, strict=True)
         ]
 
-    def ask(self, image: NDArray[np.uint8], command: str, *, camera: Camera | None) -> list[Inquiry]:
+    def ask(
+        self, image: NDArray[np.uint8] | GpuFrame, command: str, *, camera: Camera | None
+    ) -> list[Inquiry]:
         """Refused: these models answer for one keypoint at a time."""
         raise InvalidInputError(
             f"[ask] expected a bundle that takes commands, such as taihri's; got one of "
@@ -98,7 +101,7 @@ class KeypointQuestions:
 
     def _inquiry(
         self,
-        image: NDArray[np.uint8],
+        image: NDArray[np.uint8] | GpuFrame,
         box: Sequence[float] | SquareCrop,
         crop: SquareCrop,
         texts: tuple[KeypointText, ...],
@@ -106,7 +109,9 @@ class KeypointQuestions:
     ) -> Inquiry:
         spec = self._crop
 
-        def see() -> Mapping[str, NDArray[np.generic]]:
+        def see() -> Mapping[str, NDArray[np.generic] | WarpedCrop]:
+            if isinstance(image, GpuFrame):
+                return {"pixels": WarpedCrop(image, crop, spec.size, spec.mean, spec.std)}
             return {"pixels": crop.pixels(image, spec.size, mean=spec.mean, std=spec.std)}
 
         def read(answers: Sequence[Answer]) -> Pose:

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""GPU memory, pinned host memory and captures on one stream, by way of cuda-python.
+
+Kernels do not belong here (see cpp/cuda), nor does what engines are given.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgepose.errors import BackendError, BackendUnavailableError
+
+__all__ = ["CudaMemory", "GpuMemory", "load_cuda"]
+
+_MAPPED = 2  # cudaHostAllocMapped
+_HOST_TO_DEVICE, _DEVICE_TO_HOST = 1, 2
+_THREAD_LOCAL = 1  # of capture modes: what other threads do meanwhile does no harm
+
+
+class GpuMemory(Protocol):
+    """What a backend asks of a GPU beside its decoder. For one thread at a time."""
+
+    @property
+    def stream(self) -> int:
+        """Handle of the stream in whose order everything happens."""
+        ...
+
+    @property
+    def integrated(self) -> bool:
+        """Whether the GPU shares the host's memory and sees pinned memory without a copy."""
+        ...
+
+    def allocate(self, size: int) -> int:
+        """Address of `size` bytes of GPU memory, aligned to 256, kept until `close`."""
+        ...
+
+    def pinned(self, size: int) -> tuple[NDArray[np.uint8], int]:
+        """`(size,)` of pinned host memory and the address at which the GPU sees it, kept until `close`."""
+        ...
+
+    def upload(self, address: int, array: NDArray[np.uint8]) -> None:
+        """Copy pinned host memory to the GPU, later, in the stream's order."""
+        ...
+
+    def download(self, array: NDArray[np.uint8], address: int) -> None:
+        """Copy GPU memory to host memory, in the stream's order, and wait for it."""
+        ...
+
+    def wait_for(self, stream: int) -> None:
+        """Let what comes wait for what another stream has been given so far."""
+        ...
+
+    def capture(self, enqueue: Callable[[], None]) -> int | None:
+        """Capture what `enqueue` puts into the stream; None where it cannot be captured."""
+        ...
+
+    def replay(self, capture: int) -> None:
+        """Put a capture into the stream."""
+        ...
+
+    def synchronise(self) -> None:
+        """Wait until the stream is empty."""
+        ...
+
+    def close(self) -> None:
+        """Give everything back."""
+        ...
+
+
+def load_cuda() -> Any:
+    """CUDA's runtime interface of cuda-python, 12 or 13.
+
+    Raises:
+        BackendUnavailableError: it is not installed.
+    """
+    failures = []
+    for name in ("cuda.bindings.runtime", "cuda.cudart"):  # from 12.6 on, and before
+        try:
+            return importlib.import_module(name)
+        except ImportError as error:
+            failures.append(str(error))
+    raise BackendUnavailableError(
+        f"[cuda-python] expected cuda.bindings or cuda.cudart to be importable; got: {failures[0]}; install "
+        "that of your driver's CUDA: pip install 'cuda-python==12.*' (JetPack 6) or 'cuda-python==13.*'"
+    )
+
+
+class CudaMemory:
+    """Memory of the current GPU, in the order of a stream that somebody else owns.
+
+    Args:
+        stream: its handle.
+        integrated: see `GpuMemory.integrated`.
+
+    Raises:
+        BackendUnavailableError: cuda-python is not installed.
+    """
+
+    def __init__(self, stream: int, *, integrated: bool) -> None:
+        self._cuda = load_cuda()
+        self._stream, self._integrated = stream, integrated
+        self._device_memory: list[int] = []
+        self._host_memory: list[int] = []
+        self._captures: list[Any] = []
+        self._event: Any = None
+
+    @property
+    def stream(self) -> int:
+        return self._stream
+
+    @property
+    def integrated(self) -> bool:
+        return self._integrated
+
+    def allocate(self, size: int) -> int:
+        address = int(self._call("cudaMalloc", max(1, size)))
+        self._device_memory.append(address)
+        self._call("cudaMemsetAsync", address, 0, max(1, size), self._stream)
+        return address
+
+    def pinned(self, size: int) -> tuple[NDArray[np.uint8], int]:
+        host = int(self._call("cudaHostAlloc", max(1, size), _MAPPED))
+        self._host_memory.append(host)
+        array = np.ctypeslib.as_array((ctypes.c_uint8 * max(1, size)).from_address(host))
+        return array[:size], int(self._call("cudaHostGetDevicePointer", host, 0))
+
+    def upload(self, address: int, array: NDArray[np.uint8]) -> None:
+        kind = self._cuda.cudaMemcpyKind(_HOST_TO_DEVICE)
+        self._call("cudaMemcpyAsync", address, array.ctypes.data, array.nbytes, kind, self._stream)
+
+    def download(self, array: NDArray[np.uint8], address: int) -> None:
+        kind = self._cuda.cudaMemcpyKind(_DEVICE_TO_HOST)
+        self._call("cudaMemcpyAsync", array.ctypes.data, address, array.nbytes, kind, self._stream)
+        self.synchronise()
+
+    def wait_for(self, stream: int) -> None:
+        if self._event is None:
+            self._event = self._call("cudaEventCreate")
+        self._call("cudaEventRecord", self._event, stream)
+        self._call("cudaStreamWaitEvent", self._stream, self._event, 0)
+
+    def capture(self, enqueue: Callable[[], None]) -> int | None:
+        mode = self._cuda.cudaStreamCaptureMode(_THREAD_LOCAL)
+        self._call("cudaStreamBeginCapture", self._stream, mode)
+        try:
+            enqueue()
+            graph = self._call("cudaStreamEndCapture", self._stream)
+            self._captures.append(self._call("cudaGraphInstantiate", graph, 0))
+            self._call("cudaGraphDestroy", graph)
+        except BackendError:
+            self._cuda.cudaStreamEndCapture(self._stream)
+            self._cuda.cudaGetLastError()
+            return None
+        return len(self._captures) - 1
+
+    def replay(self, capture: int) -> None:
+        self._call("cudaGraphLaunch", self._captures[capture], self._stream)
+
+    def synchronise(self) -> None:
+        self._call("cudaStreamSynchronize", self._stream)
+
+    def close(self) -> None:
+        self._cuda.cudaStreamSynchronize(self._stream)
+        for capture in self._captures:
+            self._cuda.cudaGraphExecDestroy(capture)
+        for address in self._device_memory:
+            self._cuda.cudaFree(address)
+        for address in self._host_memory:
+            self._cuda.cudaFreeHost(address)
+        if self._event is not None:
+            self._cuda.cudaEventDestroy(self._event)
+        self._captures, self._device_memory, self._host_memory, self._event = [], [], [], None
+
+    def _call(self, name: str, *arguments: Any) -> Any:
+        """The one result of a call, or None."""
+        error, *results = getattr(self._cuda, name)(*arguments)
+        if int(error):
+            _, text = self._cuda.cudaGetErrorString(error)
+            self._cuda.cudaGetLastError()
+            said = text.decode() if isinstance(text, bytes) else text
+            raise BackendError(f"[cuda] expected {name} to succeed; got error {int(error)}: {said}")
+        return results[0] if results else None

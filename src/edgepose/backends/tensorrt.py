@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Engines of TensorRT or TensorRT-RTX on a GPU: contexts over memory that the core and this backend own.
+
+Building engines does not belong here (see `edgepose.engines`), nor do caches and decoding: they are the
+core's, on the GPU too.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform as host
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgepose._core import Device, DeviceArray, DeviceDecoder
+from edgepose.backends import EncodedImage, EncoderInputs, decoder_dims
+from edgepose.backends.engine_contexts import BoundEngines, Engines
+from edgepose.backends.engine_encoder import EngineEncoder
+from edgepose.backends.gpu_memory import CudaMemory, GpuMemory
+from edgepose.bundle import ANSWER_HEAD, LLM_DECODER, LM_HEAD, VISION_ENCODER, Bundle, Progress
+from edgepose.engine import EngineManifest, Platform
+from edgepose.engine_check import Device as Gpu
+from edgepose.errors import BackendUnavailableError, InvalidInputError
+from edgepose.tensorrt_library import Library, RuntimeName, load_library
+
+__all__ = ["TensorRtBackend", "open_device", "platform_of"]
+
+
+def open_device() -> Any:
+    """The first GPU, as the core's device.
+
+    Returns:
+        An `edgepose._cuda.CudaDevice`.
+
+    Raises:
+        BackendUnavailableError: edgepose was built without CUDA, or there is no GPU or driver.
+    """
+    try:
+        cuda = importlib.import_module("edgepose._cuda")
+    except ImportError as error:
+        raise BackendUnavailableError(
+            "[cuda] expected an edgepose with GPU kernels (edgepose._cuda), which is built where nvcc is "
+            f"found; got: {error}; put nvcc of CUDA 12 or later on PATH and build it again: pip install "
+            "--force-reinstall --no-deps --no-binary edgepose edgepose"
+        ) from error
+    return cuda.CudaDevice(0)
+
+
+def platform_of(library: Library, traits: Any) -> Platform:
+    """What this machine has, as engines name it.
+
+    Args:
+        library: that is to run them.
+        traits: of the GPU, None where they are not known.
+    """
+    version = 0 if traits is None else traits.driver_version
+    return Platform(
+        runtime=library.name,
+        runtime_version=library.version,
+        compute_capability=None if traits is None else f"{traits.major}.{traits.minor}",
+        device=None if traits is None else Gpu(traits.name, traits.multiprocessors, traits.total_bytes),
+        driver=None,
+        cuda=f"{version // 1000}.{version % 1000 // 10}" if version else None,
+        os=host.system(),
+        arch=host.machine(),
+    )
+
+
+class TensorRtBackend:
+    """A bundle's engines on the GPU. For one thread at a time.
+
+    Args:
+        bundle: for which the engines were built.
+        engines: directory written by `edgepose build`.
+        runtime: whose engines they are; None takes what the directory says.
+        capture: replay each shape from a CUDA graph once it has been met.
+        progress: called before each engine is loaded.
+
+    Raises:
+        EngineMismatchError: the directory is none, damaged, or was built for something else.
+        BackendUnavailableError: library, driver, GPU or GPU kernels are missing.
+        BackendError: the library refuses an engine.
+    """
+
+    takes_gpu_frames = True
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        engines: str | os.PathLike[str],
+        *,
+        runtime: RuntimeName | None = None,
+        capture: bool = True,
+        progress: Progress | None = None,
+    ) -> None:
+        self.on_pass: Callable[[], None] | None = None
+        directory = Path(engines)
+        manifest = EngineManifest.read(directory)
+        built_for = manifest.platform.runtime
+        if runtime is not None and built_for is not None and runtime != built_for:
+            raise InvalidInputError(
+                f"[backend] expected engines of {runtime}; got {str(directory)!r}, built for {built_for}; "
+                f'pass backend="{built_for}", or build with a recipe for {runtime}'
+            )
+        # From what needs least to what needs most, so that each failure is told where it first shows.
+        manifest.check(None, bundle, directory=directory)
+        library = self._load_library(runtime or built_for or "tensorrt")
+        manifest.check(platform_of(library, None), bundle, directory=directory)
+        self._device, self._memory, traits = self._open_device()
+        manifest.check(platform_of(library, traits), bundle, directory=directory)
+        self._bundle, self._capture = bundle, capture
+        self._engines = Engines(library, manifest, directory, self._memory, progress)
+        self._encoder = EngineEncoder(self._engines, self._device)
+
+    def _load_library(self, name: RuntimeName) -> Library:
+        return load_library(name)
+
+    def _open_device(self) -> tuple[Device, GpuMemory, Any]:
+        device = open_device()
+        memory = CudaMemory(device.stream, integrated=device.traits.integrated)
+        return device, memory, device.traits
+
+    def encode(self, inputs: EncoderInputs) -> EncodedImage:
+        """See `edgepose.backends.Backend`."""
+        outputs = self._encoder.encode(inputs)
+        self._passed(VISION_ENCODER)
+        rows = {
+            name: DeviceArray(array.address, (int(np.prod(array.shape[:-1])), array.shape[-1]), array.dtype)
+            for name, array in outputs.items()
+        }
+        levels = (f"deepstack.{level}" for level in range(len(rows) - 1))
+        return EncodedImage(rows["image_embeddings"], tuple(rows[name] for name in levels))
+
+    def decoder(self, alphabets: list[list[int]], *, exact: bool) -> DeviceDecoder:
+        """See `edgepose.backends.Backend`."""
+        for graph in (LLM_DECODER, LM_HEAD if exact else ANSWER_HEAD):
+            self._engines.load(graph)
+        component = self._engines.manifest.components[LLM_DECODER]
+        step = component.profiles[component.profile("step")].shapes
+        return DeviceDecoder(
+            self._device,
+            BoundEngines(self._engines, self._passed),
+            decoder_dims(self._bundle),
+            self._bundle.embeddings,
+            list(self._bundle.manifest.answer_head),
+            alphabets,
+            least_slots=1,
+            most_slots=step["suffix_key.0"][-1][2],
+            most_questions=step["embeddings"][-1][0],
+            capture=self._capture,
+        )
+
+    def _passed(self, graph: str) -> None:
+        if self.on_pass is not None and graph in (VISION_ENCODER, LLM_DECODER):
+            self.on_pass()

@@ -2,12 +2,12 @@
 """What two papers claim, in miniature: each side trained from several seeds, everything else equal.
 
     python benchmarks/claims.py --work DIR --mocap FILE [--photos DIR] [--claims connector,reinforcement]
-                                [--seeds 3] [--steps N] [--minutes M] [--limit N]
+                                [--seeds 3] [--steps 250] [--tuning-steps 25] [--limit N]
 
 `connector`: an MLP against one linear layer between encoder and decoder (PoseLLM, arXiv 2507.09139). Both
 begin with the encoder of the repository's posellm-nano and with a new connector and decoder, and are trained
 the same number of steps on the same crops. `reinforcement`: taihri-nano of the repository against the same
-after reinforcement fine-tuning, and after as many minutes more of supervised training (TAIHRI, arXiv
+after reinforcement fine-tuning, and after as many steps more of supervised training (TAIHRI, arXiv
 2604.08921). Both are measured through bundles and `edgepose.evaluation` on sets that no training sees. Runs
 that are in DIR already are not trained again.
 """
@@ -84,22 +84,20 @@ def reinforcement(options: argparse.Namespace) -> dict[str, Any]:
         "reinforcement": reinforcement_task,
         "supervised": supervised_task,
     }
-    names = {"reinforcement": "SFT + RFT", "supervised": "SFT, as much longer"}
+    names = {"reinforcement": "SFT + RFT", "supervised": "SFT, as many steps more"}
     rows: dict[str, dict[str, list[float]]] = {}
     found = _measured("taihri-nano", "taihri", start, options.work / "start-bundle", options)
     _note(rows, "SFT", _metric_figures(found))
     for seed in range(options.seeds):
         for task, side in names.items():
-            stage, out = stages[task], options.work / f"{task}-{options.minutes:g}-{seed}"
+            stage, out = stages[task], options.work / f"{task}-{options.tuning_steps}-{seed}"
             rate = stages["reinforcement"]["schedule"]["learning_rate"]
-            schedule = Schedule(
-                seconds=60 * options.minutes, seed=seed, learning_rate=rate, evaluate_every=1.0
-            )
+            schedule = Schedule(steps=options.tuning_steps, seed=seed, learning_rate=rate, evaluate_every=1.0)
             lesson = makers[task](side, start, stage["options"], source.draw, source.validation)
             train(lesson, out, schedule, progress=_show)
             found = _measured("taihri-nano", "taihri", out / CHECKPOINT, out / "bundle", options)
             _note(rows, side, _metric_figures(found))
-    return {**harness.conditions(options.threads), "minutes": options.minutes, "rows": rows}
+    return {**harness.conditions(options.threads), "steps": options.tuning_steps, "rows": rows}
 
 
 def _with_encoder(described: Mapping[str, Any], size: int, folder: Path, seed: int) -> Path:
@@ -178,8 +176,8 @@ def main() -> None:
     parser.add_argument("--photos", type=Path)
     parser.add_argument("--claims", default="connector,reinforcement")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=600, help="of each connector")
-    parser.add_argument("--minutes", type=float, default=4.0, help="of each fine-tuning")
+    parser.add_argument("--steps", type=int, default=250, help="of each connector")
+    parser.add_argument("--tuning-steps", type=int, default=25, help="of each fine-tuning")
     parser.add_argument(
         "--chunks", type=int, help="of rendered frames to fine-tune on; default: as described"
     )

@@ -160,7 +160,7 @@ class Compiler:
         if recipe.build.workspace_mib is not None:
             config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, recipe.build.workspace_mib << 20)
         if hasattr(trt.BuilderFlag, "REQUIRE_USER_ALLOCATION"):
-            # TensorRT-RTX: contexts work in memory that they are given, without which nothing can be captured.
+            # TensorRT-RTX: contexts work in memory they are given; without that nothing can be captured.
             config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
         capability = recipe.target.compute_capability
         if capability is not None and hasattr(config, "set_compute_capability"):

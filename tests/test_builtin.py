@@ -61,7 +61,7 @@ def test_people_are_found_better_than_by_their_boxes() -> None:
 
 
 def test_joints_are_found_in_metres() -> None:
-    """Nearer than a guess that is made without looking: all joints straight ahead, in the middle of the range."""
+    """Nearer than a blind guess: all joints straight ahead, in the middle of the range."""
     truth = json.loads((ASSETS / "frame" / "annotations.json").read_text(encoding="utf-8"))
     (taken,), (person,) = truth["images"], truth["annotations"]
     camera = Camera(**{name: taken[name] for name in ("fx", "fy", "cx", "cy", "width", "height")})

@@ -1,11 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bundles that any machine has, by what they stand for."""
+"""Bundles in float32 that any machine has or can make, by what they stand for.
+
+Of the built-in model that is its checkpoint: INT8, as it ships, makes much of sums in another order.
+"""
 
 from __future__ import annotations
 
+import functools
+import tempfile
 from pathlib import Path
 
-_DATA = Path(__file__).parents[1] / "data"
+_TREE = Path(__file__).parents[2]
+_DATA = _TREE / "tests" / "data"
+_MADE = tempfile.TemporaryDirectory(prefix="edgepose-bundles-")
 
-BUNDLES = {"posellm": "posellm-nano", "older": str(_DATA / "bundle_v1"), "taihri": str(_DATA / "bundle_v2")}
-"""The trained built-in model, one of an older format, and one that answers in metres."""
+
+@functools.cache
+def bundle_of(family: str) -> str:
+    """`posellm`, trained; `older`, of an older format; `taihri`, which answers in metres."""
+    if family != "posellm":
+        return str(_DATA / {"older": "bundle_v1", "taihri": "bundle_v2"}[family])
+    from edgepose.export import export_bundle
+
+    out = Path(_MADE.name) / family
+    checkpoint = _TREE / "training" / "checkpoints" / "posellm-nano"
+    export_bundle(family="posellm", checkpoint=checkpoint, out=out, precision="fp32")
+    return str(out)

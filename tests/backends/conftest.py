@@ -12,7 +12,7 @@ from edgepose import Localizer
 from edgepose.bundle import Bundle
 from edgepose.engines.recipe import Shapes
 
-from .bundles import BUNDLES
+from .bundles import bundle_of
 from .fake_tensorrt import FakeTensorRtBackend, write_engines
 from .places import HostPlace
 
@@ -25,7 +25,7 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     def find(family: str) -> Path:
         if not (root / family).exists():
             write_engines(
-                Bundle.open(BUNDLES[family]), root / family, shapes=Shapes(images=1, extra_tokens=8)
+                Bundle.open(bundle_of(family)), root / family, shapes=Shapes(images=1, extra_tokens=8)
             )
         return root / family
 

@@ -14,7 +14,7 @@ import pytest
 from edgepose import Localizer
 from edgepose.images import load_image
 
-from .bundles import BUNDLES
+from .bundles import bundle_of
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
 
@@ -38,8 +38,8 @@ def test_measures_stages_and_agreement(
     family: str, script: ModuleType, engines: Callable[[str], Path]
 ) -> None:
     image = load_image(script.IMAGE)
-    gpu = Localizer(BUNDLES[family], engines=engines(family))
-    agreement = script.compare(gpu, Localizer(BUNDLES[family], threads=1), image)
+    gpu = Localizer(bundle_of(family), engines=engines(family))
+    agreement = script.compare(gpu, Localizer(bundle_of(family), threads=1), image)
     assert agreement == {"token_agreement": 1.0, "max_keypoint_error_px": 0.0}
     report = script.measure(gpu, image, 10)
     assert set(report["ms"]) == set(script.STAGES)

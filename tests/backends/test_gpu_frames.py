@@ -26,7 +26,7 @@ from edgepose.patches import patchify
 from edgepose.resampling import pillow_weights
 
 from ..device_backends import expect_same
-from .bundles import BUNDLES
+from .bundles import bundle_of
 from .fake_tensorrt import FakeTensorRtBackend
 from .gpu_cases import DlpackArray, InterfaceArray
 from .places import Place
@@ -167,7 +167,7 @@ def test_a_frame_on_the_gpu_is_answered_like_one_on_the_host(
     wrap: Callable[[NDArray[np.uint8]], Any], engines: Callable[[str], Path]
 ) -> None:
     image = load_image(ASSETS / "person.jpg")
-    gpu = Localizer(BUNDLES["posellm"], engines=engines("posellm"))
+    gpu = Localizer(bundle_of("posellm"), engines=engines("posellm"))
     assert isinstance(gpu._backend, FakeTensorRtBackend)
     expected = gpu.locate(image, boxes=[BOX])
     uploads = gpu._backend.memory.uploads
@@ -175,7 +175,7 @@ def test_a_frame_on_the_gpu_is_answered_like_one_on_the_host(
         # A level here and there is rounded the other way: confidences move a little.
         expect_same(gpu.locate(wrap(image), boxes=[BOX]), expected, tolerance=5e-3)
     assert gpu._backend.memory.uploads == uploads
-    taihri = Localizer(BUNDLES["taihri"], engines=engines("taihri"))
+    taihri = Localizer(bundle_of("taihri"), engines=engines("taihri"))
     expect_same(
         taihri.ask(wrap(image), "Please shake my hand", camera=CAMERA),
         taihri.ask(image, "Please shake my hand", camera=CAMERA),
@@ -188,7 +188,7 @@ def test_a_frame_on_the_gpu_is_answered_like_one_on_the_host(
 @pytest.mark.usefixtures("on_gpu")
 def test_a_clip_on_the_gpu_is_tracked(engines: Callable[[str], Path]) -> None:
     image = load_image(ASSETS / "person.jpg")
-    gpu = Localizer(BUNDLES["posellm"], engines=engines("posellm"))
+    gpu = Localizer(bundle_of("posellm"), engines=engines("posellm"))
     frames = [np.roll(image, 3 * shift, axis=1) for shift in range(4)]
     there = [InterfaceArray(frame) for frame in frames]
     seen = []

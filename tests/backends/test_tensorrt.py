@@ -25,7 +25,7 @@ from edgepose.errors import BackendError, BackendUnavailableError, EngineMismatc
 from edgepose.images import load_image
 
 from ..device_backends import Mode, expect_same
-from .bundles import BUNDLES
+from .bundles import bundle_of
 from .fake_tensorrt import FakeTensorRtBackend, traits, write_engines
 
 ASSETS = Path(edgepose.__file__).parent / "assets"
@@ -49,8 +49,8 @@ def backend_of(localizer: Localizer) -> FakeTensorRtBackend:
 @pytest.mark.usefixtures("on_gpu")
 def test_answers_are_those_of_the_cpu(family: str, mode: Mode, engines: Callable[[str], Path]) -> None:
     image = load_image(ASSETS / "person.jpg")
-    cpu = Localizer(BUNDLES[family], decode=mode, threads=1, max_tokens=20)
-    gpu = Localizer(BUNDLES[family], decode=mode, engines=engines(family), max_tokens=20)
+    cpu = Localizer(bundle_of(family), decode=mode, threads=1, max_tokens=20)
+    gpu = Localizer(bundle_of(family), decode=mode, engines=engines(family), max_tokens=20)
     for _ in range(3):
         if family == "taihri":
             expect_same(
@@ -80,13 +80,13 @@ def test_answers_of_an_exported_checkpoint_are_those_of_the_cpu(
 def test_a_command_and_a_clip_fit_the_profiles(engines: Callable[[str], Path]) -> None:
     image = load_image(ASSETS / "person.jpg")
     cpu, gpu = (
-        Localizer(BUNDLES["taihri"], threads=1, **options)  # type: ignore[arg-type]
+        Localizer(bundle_of("taihri"), threads=1, **options)  # type: ignore[arg-type]
         for options in ({}, {"engines": engines("taihri")})
     )
     command = "Please shake my hand"
     expect_same(gpu.ask(image, command, camera=CAMERA), cpu.ask(image, command, camera=CAMERA))
     cpu, gpu = (
-        Localizer(BUNDLES["posellm"], threads=1, **options)  # type: ignore[arg-type]
+        Localizer(bundle_of("posellm"), threads=1, **options)  # type: ignore[arg-type]
         for options in ({}, {"engines": engines("posellm")})
     )
     frames = [np.roll(image, 3 * shift, axis=1) for shift in range(6)]
@@ -97,7 +97,7 @@ def test_a_command_and_a_clip_fit_the_profiles(engines: Callable[[str], Path]) -
 @pytest.mark.usefixtures("on_gpu")
 def test_progress_counts_replays_too(engines: Callable[[str], Path]) -> None:
     image = load_image(ASSETS / "person.jpg")
-    gpu = Localizer(BUNDLES["posellm"], engines=engines("posellm"))
+    gpu = Localizer(bundle_of("posellm"), engines=engines("posellm"))
     for _ in range(4):
         said: list[tuple[int, int]] = []
         gpu.locate(image, boxes=[BOX], progress=lambda stage, done, total: said.append((done, total)))  # noqa: B023
@@ -107,8 +107,8 @@ def test_progress_counts_replays_too(engines: Callable[[str], Path]) -> None:
 @pytest.mark.usefixtures("on_gpu")
 def test_a_replay_is_what_the_engines_would_do_anyway(engines: Callable[[str], Path]) -> None:
     image = load_image(ASSETS / "person.jpg")
-    bundle = Bundle.open(BUNDLES["posellm"])
-    replayed, eager = (Localizer(BUNDLES["posellm"], engines=engines("posellm")) for _ in range(2))
+    bundle = Bundle.open(bundle_of("posellm"))
+    replayed, eager = (Localizer(bundle_of("posellm"), engines=engines("posellm")) for _ in range(2))
     eager._backend = tensorrt.TensorRtBackend(bundle, engines("posellm"), capture=False)
     eager._decoder = eager._backend.decoder(eager._questions.alphabets, exact=False)
     for shift in range(5):
@@ -124,7 +124,7 @@ def test_many_frames_take_no_more_memory_than_a_few(
     engines: Callable[[str], Path], soak_frames: int, free_bytes: Callable[[Localizer], int]
 ) -> None:
     image = load_image(ASSETS / "person.jpg")
-    gpu = Localizer(BUNDLES["posellm"], engines=engines("posellm"))
+    gpu = Localizer(bundle_of("posellm"), engines=engines("posellm"))
     frames = [np.roll(image, 7 * shift, axis=1) for shift in range(4)]
     for frame in frames:
         first = gpu.locate(frame, boxes=[BOX])
@@ -152,7 +152,7 @@ def test_inputs_are_copied_where_memory_is_not_shared_only(
 ) -> None:
     monkeypatch.setattr(on_gpu, "gpu", traits(integrated=integrated))
     image = load_image(ASSETS / "person.jpg")
-    gpu = Localizer(BUNDLES["posellm"], engines=engines("posellm"))
+    gpu = Localizer(bundle_of("posellm"), engines=engines("posellm"))
     backend = backend_of(gpu)
     for _ in range(3):
         gpu.locate(image, boxes=[BOX], keypoints=["nose"])
@@ -187,16 +187,16 @@ def test_engines_of_something_else_are_refused_with_every_difference(
         engines("posellm"), tmp_path / "other", compute_capability="8.6", cuda="11.4", arch="riscv"
     )
     with pytest.raises(EngineMismatchError) as refused:
-        Localizer(BUNDLES["posellm"], engines=other)
+        Localizer(bundle_of("posellm"), engines=other)
     message = str(refused.value)
     assert "arch: expected riscv" in message and "edgepose build" in message
     other = changed(engines("posellm"), tmp_path / "another", compute_capability="8.6", cuda="11.4")
     with pytest.raises(EngineMismatchError) as refused:
-        Localizer(BUNDLES["posellm"], engines=other)
+        Localizer(bundle_of("posellm"), engines=other)
     for line in ("compute_capability: expected 8.6; got 8.7", "cuda (major): expected 11; got 12"):
         assert line in str(refused.value)
     with pytest.raises(EngineMismatchError, match="bundle.family: expected posellm; got taihri"):
-        Localizer(BUNDLES["taihri"], engines=engines("posellm"))
+        Localizer(bundle_of("taihri"), engines=engines("posellm"))
 
 
 @pytest.mark.usefixtures("on_gpu")
@@ -205,7 +205,7 @@ def test_a_damaged_engine_is_refused(engines: Callable[[str], Path], tmp_path: P
     engine = broken / "llm_decoder.engine"
     engine.write_bytes(engine.read_bytes()[:-9])
     with pytest.raises(EngineMismatchError, match="truncated"):
-        Localizer(BUNDLES["posellm"], engines=broken)
+        Localizer(bundle_of("posellm"), engines=broken)
     # One that its sidecar vouches for, but the library does not take.
     manifest = EngineManifest.read(engines("posellm"))
     component = manifest.components["llm_decoder"]
@@ -215,15 +215,15 @@ def test_a_damaged_engine_is_refused(engines: Callable[[str], Path], tmp_path: P
     other = dataclasses.replace(component, bytes=9, sha256=hash_file(engine))
     dataclasses.replace(manifest, components=dict(manifest.components) | {"llm_decoder": other}).write(broken)
     with pytest.raises(BackendError, match="llm_decoder.engine to load; got: magic tag"):
-        Localizer(BUNDLES["posellm"], engines=broken)
+        Localizer(bundle_of("posellm"), engines=broken)
 
 
 @pytest.mark.usefixtures("on_gpu")
 def test_more_than_the_engines_were_built_for_is_refused(tmp_path: Path) -> None:
-    bundle = Bundle.open(BUNDLES["posellm"])
+    bundle = Bundle.open(bundle_of("posellm"))
     directory = tmp_path / "two"
     write_engines(bundle, directory, shapes=Shapes(images=1, extra_tokens=0, questions=2))
-    localizer = Localizer(BUNDLES["posellm"], engines=directory)
+    localizer = Localizer(bundle_of("posellm"), engines=directory)
     image = load_image(ASSETS / "person.jpg")
     localizer.locate(image, boxes=[BOX], keypoints=["nose", "left wrist"])
     with pytest.raises(InvalidInputError, match="at most 2 at once"):
@@ -232,7 +232,7 @@ def test_more_than_the_engines_were_built_for_is_refused(tmp_path: Path) -> None
 
 
 def test_backends_say_which_engines_they_take(engines: Callable[[str], Path]) -> None:
-    bundle = Bundle.open(BUNDLES["posellm"])
+    bundle = Bundle.open(bundle_of("posellm"))
     with pytest.raises(InvalidInputError, match="expected engines for tensorrt; got none; build them with"):
         open_backend("tensorrt", bundle)
     with pytest.raises(InvalidInputError, match="no engines for onnxruntime"):
@@ -251,7 +251,7 @@ def test_a_missing_library_is_named(engines: Callable[[str], Path], monkeypatch:
     load_library.cache_clear()
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(BackendUnavailableError, match="python3-libnvinfer"):
-        Localizer(BUNDLES["posellm"], engines=engines("posellm"))
+        Localizer(bundle_of("posellm"), engines=engines("posellm"))
     load_library.cache_clear()
 
 
@@ -374,9 +374,9 @@ def test_real_engines_get_as_far_as_the_gpu(tmp_path: Path) -> None:
         missing = str(error)
     else:
         pytest.skip("there is a GPU: tests/gpu uses it")
-    build_engines(BUNDLES["older"], "rtx-ci", out=tmp_path / "engines")
+    build_engines(bundle_of("older"), "rtx-ci", out=tmp_path / "engines")
     with pytest.raises(BackendUnavailableError) as refused:
-        Localizer(BUNDLES["older"], engines=tmp_path / "engines")
+        Localizer(bundle_of("older"), engines=tmp_path / "engines")
     assert str(refused.value) == missing
 
 

@@ -20,7 +20,7 @@ from edgepose.backends.tensorrt import TensorRtBackend, open_device
 from edgepose.errors import BackendUnavailableError, EdgePoseError
 from edgepose.tensorrt_library import RuntimeName, load_library
 
-from ..backends.bundles import BUNDLES
+from ..backends.bundles import bundle_of
 from .copied_graphs import CudaCopyBackend
 from .cuda_place import CudaPlace
 
@@ -89,7 +89,7 @@ def engines(
     def find(family: str) -> Path:
         if not (root / family).exists():
             try:
-                build_engines(BUNDLES[family], recipe, out=root / family)
+                build_engines(bundle_of(family), recipe, out=root / family)
             except EdgePoseError as error:
                 missing(f"{runtime} builds no engines for compute capability {capability}: {error}")
         return root / family

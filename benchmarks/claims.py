@@ -63,7 +63,12 @@ def connector(options: argparse.Namespace) -> dict[str, Any]:
             family = "posellm" if hidden else "locllm"
             found = _measured("posellm-nano", family, out / "checkpoint", out / "bundle", options)
             _note(rows, side, _keypoint_figures(found))
-    return {**harness.conditions(options.threads), "steps": options.steps, "rows": rows}
+    return {
+        **harness.conditions(options.threads),
+        "steps": options.steps,
+        "limit": options.limit,
+        "rows": rows,
+    }
 
 
 def reinforcement(options: argparse.Namespace) -> dict[str, Any]:
@@ -97,7 +102,12 @@ def reinforcement(options: argparse.Namespace) -> dict[str, Any]:
             train(lesson, out, schedule, progress=_show)
             found = _measured("taihri-nano", "taihri", out / CHECKPOINT, out / "bundle", options)
             _note(rows, side, _metric_figures(found))
-    return {**harness.conditions(options.threads), "steps": options.tuning_steps, "rows": rows}
+    return {
+        **harness.conditions(options.threads),
+        "steps": options.tuning_steps,
+        "limit": options.limit,
+        "rows": rows,
+    }
 
 
 def _with_encoder(described: Mapping[str, Any], size: int, folder: Path, seed: int) -> Path:

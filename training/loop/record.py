@@ -96,15 +96,23 @@ def load_state(path: Path) -> dict[str, Any] | None:
     return loaded
 
 
+_DECADES = 30
+"""Largest over least value from which on a linear axis would flatten what is small."""
+
+
 def draw_curves(log: TrainingLog, path: Path, *, title: str) -> None:
-    """Draws loss and evaluation over the steps as a PNG."""
+    """Draws loss and evaluation over the steps as a PNG, on logarithmic axes where figures differ much."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, part in zip(figure.subplots(1, 2), ("train", "evaluation"), strict=True):
-        for name, (steps, values) in log.series(part).items():
+        series = log.series(part)
+        drawn = [value for _, values in series.values() for value in values]
+        if drawn and min(drawn) > 0 and max(drawn) > _DECADES * min(drawn):
+            axes.set_yscale("log")
+        for name, (steps, values) in series.items():
             axes.plot(steps, values, label=name, linewidth=1, marker="." if part == "evaluation" else "")
         axes.set_xlabel("step")
         axes.set_title(f"{title}: {part}")

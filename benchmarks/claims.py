@@ -59,7 +59,7 @@ def connector(options: argparse.Namespace) -> dict[str, Any]:
                     work=options.cache or options.work / "cache",
                     seed=seed,
                 )
-                train_described(one, request, progress=_show)
+                train_described(one, request, progress=harness.show_progress)
             family = "posellm" if hidden else "locllm"
             found = _measured("posellm-nano", family, out / "checkpoint", out / "bundle", options)
             _note(rows, side, _keypoint_figures(found))
@@ -99,7 +99,7 @@ def reinforcement(options: argparse.Namespace) -> dict[str, Any]:
             rate = stages["reinforcement"]["schedule"]["learning_rate"]
             schedule = Schedule(steps=options.tuning_steps, seed=seed, learning_rate=rate, evaluate_every=1.0)
             lesson = makers[task](side, start, stage["options"], source.draw, source.validation)
-            train(lesson, out, schedule, progress=_show)
+            train(lesson, out, schedule, progress=harness.show_progress)
             found = _measured("taihri-nano", "taihri", out / CHECKPOINT, out / "bundle", options)
             _note(rows, side, _metric_figures(found))
     return {
@@ -143,7 +143,9 @@ def _measured(
     export_bundle(family=family, checkpoint=checkpoint, out=bundle, precision="fp32", force=True)
     localizer = Localizer(bundle, threads=options.threads)
     return {
-        name: nano_benchmark.figures(evaluate(localizer, dataset, limit=options.limit, progress=_show))
+        name: nano_benchmark.figures(
+            evaluate(localizer, dataset, limit=options.limit, progress=harness.show_progress)
+        )
         for name, dataset in nano_benchmark.sets(model, options.sets, options.mocap, options.photos)
     }
 
@@ -165,10 +167,6 @@ def _note(rows: dict[str, dict[str, list[float]]], side: str, figures: Mapping[s
     print(side, {name: round(value, 4) for name, value in figures.items()}, file=sys.stderr)
     for name, value in figures.items():
         rows.setdefault(side, {}).setdefault(name, []).append(value)
-
-
-def _show(stage: str, done: int, total: int) -> None:
-    print(f"\r  {stage} {done}/{total}      ", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
 
 CLAIMS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {

@@ -135,3 +135,8 @@ def write(name: str, result: Mapping[str, Any]) -> Path:
     file = RESULTS / f"{name}.json"
     file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     return file
+
+
+def show_progress(stage: str, done: int, total: int) -> None:
+    """Progress of a stage, on one line of standard error."""
+    print(f"\r  {stage} {done}/{total}      ", end="\n" if done == total else "", file=sys.stderr, flush=True)

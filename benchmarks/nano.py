@@ -68,7 +68,13 @@ def rendered(work: Path, form: str, mocap: Path, seed: int = SEEDS[0]) -> Path:
     if not (folder / "annotations.json").exists():
         poses = rendering.PoseLibrary.for_evaluation(mocap, [SUBJECT], None)
         write: Callable[..., Path] = rendering.write_coco if form == "coco" else rendering.write_frames
-        write(folder, seed=rendering.evaluation_seed(seed), count=PICTURES, poses=poses, progress=_show)
+        write(
+            folder,
+            seed=rendering.evaluation_seed(seed),
+            count=PICTURES,
+            poses=poses,
+            progress=harness.show_progress,
+        )
     return folder / "annotations.json"
 
 
@@ -103,7 +109,7 @@ def accuracy(model: str, options: argparse.Namespace) -> dict[str, Any]:
             for name, dataset in sets(model, options.work, options.mocap, options.photos, seed):
                 print(f"{model} {precision} {decode} {name} {seed}", file=sys.stderr)
                 limit = min((each for each in (most, options.limit) if each is not None), default=None)
-                one = figures(evaluate(localizer, dataset, limit=limit, progress=_show))
+                one = figures(evaluate(localizer, dataset, limit=limit, progress=harness.show_progress))
                 row = rows.setdefault(name, {**one, "of each seed": {}})
                 for figure in _SPREAD & one.keys():
                     row["of each seed"].setdefault(figure, []).append(one[figure])
@@ -175,10 +181,6 @@ def figures(found: Evaluation) -> dict[str, Any]:
         **values["metrics"],
         "calibration": values["calibration"],
     }
-
-
-def _show(stage: str, done: int, total: int) -> None:
-    print(f"\r  {stage} {done}/{total}      ", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
 
 def main() -> None:

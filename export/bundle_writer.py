@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Puts a bundle in its place in one step: a hidden directory beside it is filled, then renamed.
+"""The place of a bundle: what may be replaced there; and the embedding table in it.
 
 What goes into a bundle is decided in `edgepose.export.pipeline`.
 """
@@ -7,10 +7,7 @@ What goes into a bundle is decided in `edgepose.export.pipeline`.
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 from torch import Tensor
@@ -18,15 +15,15 @@ from torch import Tensor
 from edgepose.bundle import MANIFEST_FILE
 from edgepose.errors import InvalidInputError
 from edgepose.export.graphs.builder import to_array
+from edgepose.staged_folder import StagedFolder
 
 __all__ = ["StagedBundle", "write_embeddings"]
 
 _CHUNK_BYTES = 1 << 24
 
 
-class StagedBundle:
-    """A directory under construction; as a context manager it leaves nothing behind unless `commit` is
-    called.
+class StagedBundle(StagedFolder):
+    """A bundle under construction.
 
     Args:
         out: Where the bundle will be. Missing parents are made.
@@ -38,74 +35,34 @@ class StagedBundle:
     """
 
     def __init__(self, out: str | os.PathLike[str], *, force: bool) -> None:
-        self.out = Path(out).resolve()
+        place = Path(out).resolve()
         self._force = force
-        self._refuse_to_overwrite()
-        self.path = self.out.parent / f".{self.out.name}.{secrets.token_hex(4)}.partial"
-        self._made = [folder for folder in self.out.parents if not folder.exists()]
-        try:
-            self.path.mkdir(parents=True)
-        except OSError as error:
-            self._remove()
-            raise InvalidInputError(
-                f"[export] expected a place that can be written for the bundle; got {self.out} ({error}); "
-                "choose another --out"
-            ) from error
-
-    def __enter__(self) -> StagedBundle:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.path.exists():
-            self._remove()
+        self._refuse_to_overwrite(place)
+        super().__init__(place, area="export", contents="bundle")
 
     def commit(self) -> Path:
-        """Renames the finished directory to `out`, in place of a bundle that is there; returns `out`.
+        """As the base, but what has come there meanwhile is looked at once more."""
+        self._refuse_to_overwrite(self.out)
+        return super().commit()
 
-        A bundle that is replaced is moved aside first and comes back if the renaming fails.
-        """
-        self._refuse_to_overwrite()
-        if not self.out.exists():
-            self.path.rename(self.out)
-            return self.out
-        aside = self.path.with_suffix(".replaced")
-        self.out.rename(aside)
-        try:
-            self.path.rename(self.out)
-        except BaseException:
-            aside.rename(self.out)
-            raise
-        shutil.rmtree(aside)
-        return self.out
-
-    def _refuse_to_overwrite(self) -> None:
-        if not os.path.lexists(self.out):
+    def _refuse_to_overwrite(self, out: Path) -> None:
+        if not os.path.lexists(out):
             return
-        if not self.out.is_dir():
+        if not out.is_dir():
             raise InvalidInputError(
-                f"[export] expected a directory to make; {self.out} is a file; choose another --out"
+                f"[export] expected a directory to make; {out} is a file; choose another --out"
             )
-        names = [entry.name for entry in self.out.iterdir()]
+        names = [entry.name for entry in out.iterdir()]
         if not self._force:
             raise InvalidInputError(
-                f"[export] expected a directory that does not exist yet; {self.out} is there, with "
+                f"[export] expected a directory that does not exist yet; {out} is there, with "
                 f"{len(names)} entries; choose another --out, or replace a bundle with --force"
             )
         if names and MANIFEST_FILE not in names:
             raise InvalidInputError(
-                f"[export] expected {self.out} to be a bundle, to replace it; it has {len(names)} entries "
+                f"[export] expected {out} to be a bundle, to replace it; it has {len(names)} entries "
                 f"and no {MANIFEST_FILE}; choose another --out"
             )
-
-    def _remove(self) -> None:
-        shutil.rmtree(self.path, ignore_errors=True)
-        for folder in self._made:
-            try:
-                folder.rmdir()
-            except OSError:
-                return
 
 
 def write_embeddings(path: Path, table: Tensor, dtype: np.dtype[np.generic]) -> None:

@@ -48,8 +48,16 @@ TRAIN_EXTRA = {"matplotlib"}
 RUNTIME_EXTRAS = {"edgepose.mesh": {"trimesh"}, "edgepose.evaluation": {"pycocotools"}}
 """Import names of what other extras add, by the package whose functions need them."""
 
-RUNTIME_FOR_EXPORT = {"answer_layout", "bundle", "errors", "keypoints", "manifest", "records"}
-"""Modules of the runtime that export builds on: the bundle's format, its texts and the errors."""
+RUNTIME_FOR_EXPORT = {
+    "answer_layout",
+    "bundle",
+    "errors",
+    "keypoints",
+    "manifest",
+    "records",
+    "staged_folder",
+}
+"""Modules of the runtime that export builds on: the bundle's format, its texts, its place and the errors."""
 
 RUNTIME_FOR_ENGINES = {
     "_core",
@@ -61,9 +69,10 @@ RUNTIME_FOR_ENGINES = {
     "manifest",
     "prompts",
     "records",
+    "staged_folder",
     "tensorrt_library",
 }
-"""Modules of the runtime that building engines depends on: formats, prompts, the vendors' libraries."""
+"""Modules of the runtime that building engines depends on: formats, places, prompts, vendors' libraries."""
 
 LAYERS: tuple[set[str], ...] = (
     {"error", "tensor", "number", "portable", "device_plan"},
@@ -80,7 +89,15 @@ LAYERS: tuple[set[str], ...] = (
     },
     {"grammar", "answer", "rope", "token_history", "decoder_kernels", "choose_kernel"},
     {"backend", "digit_codec", "bin_codec", "decode_options", "device"},
-    {"block_codec", "host_graphs", "answer_progress", "host_device", "staging", "device_graphs"},
+    {
+        "block_codec",
+        "host_graphs",
+        "answer_progress",
+        "host_device",
+        "staging",
+        "device_graphs",
+        "prompt_checks",
+    },
     {"host_backend", "decoder", "device_backend"},
     {"device_launches", "device_passes"},
 )

@@ -15,7 +15,10 @@ from torch import Tensor, nn
 
 from edgepose.export.models.llama import DecoderAttention, rotate
 
-__all__ = ["OwnPlace", "WatchedAttention", "own_places", "pointer_loss"]
+__all__ = ["POINTING_HEADS", "POINTING_LAYER", "OwnPlace", "WatchedAttention", "own_places", "pointer_loss"]
+
+POINTING_LAYER, POINTING_HEADS = 1, 2
+"""The layer of the decoder whose first heads are shown where to look; they share one head of the keys."""
 
 
 class OwnPlace(nn.Linear):

@@ -2,6 +2,7 @@
 // The part of DeviceBackend that lays out passes: from steps to plans.
 #include "edgepose/device_backend.hpp"
 #include "edgepose/error.hpp"
+#include "edgepose/prompt_checks.hpp"
 
 #include <algorithm>
 #include <cstring>
@@ -61,37 +62,8 @@ Feed DeviceBackend::checked(Feed feed) const {
     }
     return feed;
   }
-  EDGEPOSE_CHECK(
-      feed < dims_.vocabulary,
-      InvalidInput,
-      "[prompt] token ids below ",
-      dims_.vocabulary,
-      "; got ",
-      feed
-  );
+  expect_token(feed, dims_);
   return feed;
-}
-
-void DeviceBackend::expect_image(const Prefix& prefix) const {
-  const auto rows = std::count(prefix.tokens.begin(), prefix.tokens.end(), kImageToken);
-  const bool axes = !dims_.rope_sections.empty();
-  EDGEPOSE_CHECK(
-      prefix.grid.has_value() == (axes && rows > 0),
-      InvalidInput,
-      "[image grid] ",
-      axes && rows > 0 ? "rows and columns of the image, as positions have three axes; got none"
-      : axes           ? "none without an image; got one"
-                       : "none, as positions of this model are one number; got one"
-  );
-  const std::int64_t features = rows > 0 ? dims_.deepstack : 0;
-  EDGEPOSE_CHECK(
-      std::ssize(prefix.deepstack) == features,
-      InvalidInput,
-      "[deepstack] ",
-      features,
-      " arrays of image features; got ",
-      prefix.deepstack.size()
-  );
 }
 
 // Each kind of image feature has room for as many rows as the prefix has tokens, so that places
@@ -122,7 +94,7 @@ void DeviceBackend::send_images(const Prefix& prefix, std::int64_t rows) {
 }
 
 void DeviceBackend::feed_prefix(const Prefix& prefix) {
-  expect_image(prefix);
+  expect_image(prefix, dims_);
   for (const std::int32_t token : prefix.tokens) {
     if (token != kImageToken) checked(token);
   }

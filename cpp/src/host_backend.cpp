@@ -2,6 +2,7 @@
 #include "edgepose/host_backend.hpp"
 
 #include "edgepose/error.hpp"
+#include "edgepose/prompt_checks.hpp"
 
 #include <algorithm>
 #include <cstring>
@@ -111,42 +112,13 @@ std::int32_t HostBackend::token_of(Feed feed) const {
     }
     token = choices_[look].token;
   }
-  EDGEPOSE_CHECK(
-      token < dims_.vocabulary,
-      InvalidInput,
-      "[prompt] token ids below ",
-      dims_.vocabulary,
-      "; got ",
-      token
-  );
+  expect_token(token, dims_);
   return token;
 }
 
 void HostBackend::embed(std::int64_t cell, std::int32_t token) {
   const std::size_t bytes = as_size(dims_.hidden) * size_of(dims_.activations);
   std::memcpy(graphs_.embedding(cell), embeddings_ + as_size(token) * bytes, bytes);
-}
-
-void HostBackend::expect_image(const Prefix& prefix) const {
-  const auto rows = std::count(prefix.tokens.begin(), prefix.tokens.end(), kImageToken);
-  const bool axes = !dims_.rope_sections.empty();
-  EDGEPOSE_CHECK(
-      prefix.grid.has_value() == (axes && rows > 0),
-      InvalidInput,
-      "[image grid] ",
-      axes && rows > 0 ? "rows and columns of the image, as positions have three axes; got none"
-      : axes           ? "none without an image; got one"
-                       : "none, as positions of this model are one number; got one"
-  );
-  const std::int64_t features = rows > 0 ? dims_.deepstack : 0;
-  EDGEPOSE_CHECK(
-      std::ssize(prefix.deepstack) == features,
-      InvalidInput,
-      "[deepstack] ",
-      features,
-      " arrays of image features; got ",
-      prefix.deepstack.size()
-  );
 }
 
 // Image rows take their features, text takes zeros.
@@ -168,7 +140,7 @@ void HostBackend::write_deepstack(const Prefix& prefix, const PassShape& shape) 
 }
 
 void HostBackend::feed_prefix(const Prefix& prefix) {
-  expect_image(prefix);
+  expect_image(prefix, dims_);
   next_position_ = place_tokens(prefix.tokens, prefix.grid, positions_);
   if (history_.active()) history_.set_prefix(prefix.tokens);
   interrupted_ = true;

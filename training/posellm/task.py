@@ -18,7 +18,13 @@ from torch.nn import functional
 from edgepose.export.models import PoseModel
 from edgepose.export.tokenizer import load_tokenizer
 from edgepose.keypoints import DEFAULT_TEXTS
-from edgepose.training.pointing import OwnPlace, WatchedAttention, pointer_loss
+from edgepose.training.pointing import (
+    POINTING_HEADS,
+    POINTING_LAYER,
+    OwnPlace,
+    WatchedAttention,
+    pointer_loss,
+)
 from edgepose.training.posellm.checkpoint import load_weights, save_checkpoint
 from edgepose.training.posellm.crops import NAMES, CropBatch, Mixture, normalise
 from edgepose.training.posellm.model import answer_logits, greedy_answers, initialise, nano_config
@@ -135,9 +141,6 @@ class AnswersTask(_Lesson):
 
     name = "answers"
 
-    _POINTING_LAYER, _POINTING_HEADS = 1, 2
-    """The layer of the decoder whose first heads are shown where to look."""
-
     def __init__(
         self,
         *args: Any,
@@ -187,15 +190,13 @@ class AnswersTask(_Lesson):
         asked, number = crops.joints[self._asked], names.clamp(min=0).unsqueeze(-1)
         packed = self.book.pack(names, asked[..., :2].gather(1, number.expand(-1, -1, 2)))
         image = self._pose.connector(features[self._asked])
-        layer: Any = self._pose.decoder.layers[self._POINTING_LAYER]
+        layer: Any = self._pose.decoder.layers[POINTING_LAYER]
         with WatchedAttention(layer.self_attn) as watched:
             logits = answer_logits(self._pose, self.book, image, names, packed.ids)
         parts = {"answers": self._answer_loss(logits, packed.labels)}
         loss = parts["answers"]
         if self._pointer_weight:
-            scores = watched.scores(
-                self.book.digit_places(names), self.book.image_places, self._POINTING_HEADS
-            )
+            scores = watched.scores(self.book.digit_places(names), self.book.image_places, POINTING_HEADS)
             targets = soft_targets(asked, self._head.grid)
             targets = targets.gather(1, number.expand(-1, -1, targets.shape[-1]))
             parts["pointer"] = pointer_loss(scores, targets, names >= 0)

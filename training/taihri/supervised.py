@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from edgepose.skeleton import SMPL22
-from edgepose.training.pointing import OwnPlace, WatchedAttention
+from edgepose.training.pointing import POINTING_HEADS, POINTING_LAYER, OwnPlace, WatchedAttention
 from edgepose.training.taihri.checkpoint import open_model, save_checkpoint
 from edgepose.training.taihri.decoding import locate
 from edgepose.training.taihri.frames import Frames, cut_out, mirrored, normal_levels, patches_of
@@ -38,9 +38,6 @@ __all__ = [
 
 _HEADS_FILE = "heads.safetensors"
 """Beside a checkpoint: what is thrown away in the end, for the next run."""
-
-_POINTING_LAYER, _POINTING_HEADS = 1, 2
-"""The layer of the decoder whose first heads are shown where to look; they share one head of the keys."""
 
 _ARMS = tuple(dict.fromkeys((*SMPL22.groups["left_arm"], *SMPL22.groups["right_arm"])))
 """Joints that validation asks for; the shoulders and elbows among them are the upper body."""
@@ -160,7 +157,7 @@ class SupervisedTask:
         parts["samples"] = torch.tensor(len(batch.frames))
         if batch.packed is None:
             return parts
-        asked, layer = rows[: batch.answered], cast(Any, self.pose.decoder.layers[_POINTING_LAYER])
+        asked, layer = rows[: batch.answered], cast(Any, self.pose.decoder.layers[POINTING_LAYER])
         with WatchedAttention(layer.self_attn) as watched:
             hidden = self.pose.read(asked, batch.packed)
         answers = answer_loss(
@@ -214,7 +211,7 @@ class SupervisedTask:
         length, start = packed.ids.shape[1], packed.image_start
         everywhere = torch.arange(length, device=packed.ids.device).expand(len(packed.ids), -1)
         image = slice(start, start + rows.rows * rows.columns)
-        scores = watched.scores(everywhere, image, _POINTING_HEADS).float().log_softmax(-1)
+        scores = watched.scores(everywhere, image, POINTING_HEADS).float().log_softmax(-1)
         joint = joints_of(packed, self.language)
         known = joint >= 0
         line, place = packed.where[known] // length, packed.where[known] % length

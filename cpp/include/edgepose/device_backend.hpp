@@ -88,7 +88,6 @@ class DeviceBackend final : public Backend {
   void reserve_choices(std::int64_t count);
   void grow(std::int64_t slots);
   std::int64_t slots_for(std::int64_t slots) const;
-  void expect_image(const Prefix& prefix) const;
   void send_images(const Prefix& prefix, std::int64_t rows);
   void admit(const Step& step);
   DevicePass lay_out(const Step& step) const;

@@ -44,7 +44,6 @@ class HostBackend final : public Backend {
   const KvCache& cache() const noexcept { return cache_; }
 
  private:
-  void expect_image(const Prefix& prefix) const;
   void write_deepstack(const Prefix& prefix, const PassShape& shape);
   void admit(const Step& step);
   PassShape lay_out(const Step& step);

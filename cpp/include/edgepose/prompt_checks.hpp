@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// What this is: what every backend refuses of a prompt, whatever it runs on.
+// Contract: each throws InvalidInput, with what was expected and what was got.
+#pragma once
+
+#include "edgepose/backend.hpp"
+#include "edgepose/decoder_dims.hpp"
+
+#include <cstdint>
+
+namespace edgepose {
+
+// A token id, not the outcome of a look.
+void expect_token(std::int32_t token, const DecoderDims& dims);
+
+// An image has a grid where positions have three axes, and features for as many layers as want
+// them.
+void expect_image(const Prefix& prefix, const DecoderDims& dims);
+
+}  // namespace edgepose

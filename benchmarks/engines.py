@@ -71,6 +71,7 @@ def build(bundle: Path, out: Path, recipe: str) -> dict[str, Any]:
                 "weights_mb": round(report.estimates[name].weights / 1e6, 1),
                 "engine_mb": round(part.bytes / 1e6, 1),
                 "peak_anonymous_gb": round(watch.peaks.get(f"build {name}", 0) / 1e9, 2),
+                "estimate_build_gb": round(report.estimates[name].building / 1e9, 2),
                 "activations_mb": round(part.device_memory / 1e6, 1),
                 "estimate_activations_mb": round(report.estimates[name].activations / 1e6, 1),
             }

@@ -8,13 +8,9 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import hashlib
-import json
 import os
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -27,14 +23,11 @@ from edgepose.engine import (
     Component,
     EngineManifest,
     Platform,
-    Profile,
     RecipeIdentity,
     engine_file,
     graph_hash,
 )
 from edgepose.engines.compiler import Compiler
-from edgepose.engines.lengths import measure_lengths
-from edgepose.engines.machine import elsewhere, find_gpu, platform_for
 from edgepose.engines.memory import (
     ComponentMemory,
     MemoryEstimate,
@@ -43,34 +36,14 @@ from edgepose.engines.memory import (
     peak_memory,
     refuse_if_short,
 )
-from edgepose.engines.onnx_graph import OnnxGraph
-from edgepose.engines.parser_limits import parser_problems
-from edgepose.engines.profiles import derive_profiles
+from edgepose.engines.plan import BuildPlan, plan_build
 from edgepose.engines.recipe import Recipe, load_recipe
 from edgepose.engines.report import BuildReport, ComponentReport
 from edgepose.engines.staging import StagedEngines
 from edgepose.engines.timing_cache import TimingCache
-from edgepose.errors import BackendUnavailableError, BundleError, EngineMismatchError
-from edgepose.records import write_value
-from edgepose.tensorrt_library import Library, load_library
+from edgepose.errors import BundleError, EngineMismatchError
 
 __all__ = ["build_engines", "default_out"]
-
-_KEY_FORMAT = 1
-"""Raised where the same graph, recipe and runtime would give other engines."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """What is to be built, before anything is compiled."""
-
-    bundle: Bundle
-    recipe: Recipe
-    library: Library
-    platform: Platform
-    graphs: Mapping[str, OnnxGraph]
-    profiles: Mapping[str, tuple[Profile, ...]]
-    keys: Mapping[str, str]
 
 
 def default_out(bundle: Bundle, recipe: Recipe) -> Path:
@@ -113,7 +86,7 @@ def build_engines(
         BackendError: parser or compiler refuse a graph, or memory would not suffice.
     """
     start = time.perf_counter()
-    plan = _plan(Bundle.open(bundle), load_recipe(recipe), check=check)
+    plan = plan_build(Bundle.open(bundle), load_recipe(recipe), check=check)
     target = default_out(plan.bundle, plan.recipe) if out is None else Path(out)
     cache = None if timing_cache is None or check else TimingCache(timing_cache, plan.platform)
     there = None if check else _existing(target)
@@ -168,77 +141,6 @@ def build_engines(
     return report.end("built", components, time.perf_counter() - start)
 
 
-def _plan(bundle: Bundle, recipe: Recipe, *, check: bool) -> _Plan:
-    precision = bundle.manifest.precision.name
-    wanted = recipe.bundle.precisions
-    if wanted and precision not in wanted:
-        raise BundleError(
-            f"[build {bundle.path}] expected a bundle of precision {' or '.join(wanted)}, as recipe "
-            f"{recipe.name} wants; got {precision}; export it with --precision {wanted[0]}"
-        )
-    library, platform = _open(recipe, check=check)
-    graphs = {name: OnnxGraph(bundle.graph(name)) for name in recipe.build.order}
-    _refuse_unparseable(graphs)
-    lengths = measure_lengths(bundle, recipe.shapes)
-    profiles = {
-        name: derive_profiles(graph, bundle.manifest, lengths, recipe.shapes)
-        for name, graph in graphs.items()
-    }
-    keys = {name: _key(name, bundle, recipe, platform, profiles[name]) for name in graphs}
-    return _Plan(bundle, recipe, library, platform, graphs, profiles, keys)
-
-
-def _open(recipe: Recipe, *, check: bool) -> tuple[Library, Platform]:
-    """The recipe's runtime; TensorRT-RTX, whose parser is alike, for a check away from the board."""
-    try:
-        library = load_library(recipe.target.runtime)
-        return library, platform_for(library, recipe, find_gpu())
-    except BackendUnavailableError as error:
-        if not check or recipe.target.runtime == "tensorrt_rtx":
-            raise
-        try:
-            library = load_library("tensorrt_rtx")
-        except BackendUnavailableError:
-            raise error from None
-        return library, elsewhere(recipe)
-
-
-def _refuse_unparseable(graphs: Mapping[str, OnnxGraph]) -> None:
-    problems = []
-    for name, graph in graphs.items():
-        try:
-            problems += [f"{name}: {line}" for line in parser_problems(graph)]
-        except ValueError as error:
-            problems.append(f"{name}: {error}")
-    if problems:
-        listed = "".join(f"\n  - {line}" for line in problems[:20])
-        raise BundleError(
-            f"[build] expected graphs within what the ONNX parser of TensorRT 10.3 (JetPack 6) takes; got "
-            f"{len(problems)} problem{'s' if len(problems) > 1 else ''}:{listed}\nexport the bundle again "
-            "with this edgepose"
-        )
-
-
-def _key(
-    graph: str, bundle: Bundle, recipe: Recipe, platform: Platform, profiles: tuple[Profile, ...]
-) -> str:
-    build = recipe.numbers()["build"]
-    del build["order"]
-    where = {
-        name: getattr(platform, name)
-        for name in ("runtime", "runtime_version", "compute_capability", "os", "arch")
-    }
-    parts = {
-        "format": _KEY_FORMAT,
-        "graph": graph_hash(bundle.manifest.files, graph),
-        "profiles": write_value(profiles),
-        "build": build,
-        "platform": where,
-        "device": None if platform.device is None else write_value(platform.device),
-    }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
 def _identity(bundle: Bundle) -> BundleIdentity:
     manifest = bundle.manifest
     return BundleIdentity(
@@ -264,26 +166,27 @@ def _says(there: EngineManifest) -> tuple[BundleIdentity, RecipeIdentity, Platfo
     return there.bundle, there.recipe, there.platform
 
 
-def _is_current(there: EngineManifest, plan: _Plan, name: str, target: Path) -> bool:
+def _is_current(there: EngineManifest, plan: BuildPlan, name: str, target: Path) -> bool:
     component = there.components.get(name)
     return component is not None and component.key == plan.keys[name] and not component.problems(target)
 
 
-def _estimate(plan: _Plan, progress: Progress | None) -> MemoryEstimate:
+def _estimate(plan: BuildPlan, progress: Progress | None) -> MemoryEstimate:
     """Parses every graph and checks its shapes; nothing is compiled."""
     found = {}
     for done, (name, graph) in enumerate(plan.graphs.items()):
         if progress is not None:
             progress(f"check {name}", done, len(plan.graphs))
         live = Compiler(plan.library, graph).activation_bytes(plan.profiles[name])
-        found[name] = ComponentMemory.of(graph.bytes, live)
+        found[name] = ComponentMemory.of(
+            plan.recipe.target.runtime, weights=graph.bytes, nodes=len(graph.model.graph.node), live=live
+        )
         _release_memory()
-    lengths = measure_lengths(plan.bundle, plan.recipe.shapes)
-    return estimate_memory(plan.bundle, plan.recipe, lengths, found)
+    return estimate_memory(plan.bundle, plan.recipe, plan.lengths, found)
 
 
 def _build(
-    plan: _Plan, name: str, folder: Path, cache: TimingCache | None, progress: Progress | None
+    plan: BuildPlan, name: str, folder: Path, cache: TimingCache | None, progress: Progress | None
 ) -> Component:
     start = time.perf_counter()
     graph, files = plan.graphs[name], plan.bundle.manifest.files

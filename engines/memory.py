@@ -3,9 +3,9 @@
 
 What a machine is besides its memory does not belong here: see `edgepose.engines.machine`.
 
-Building holds a graph's weights several times: as the compiler keeps them, as it lays them out, and in the
-serialized engine. Graphs are built one after the other, so only the largest counts. Where the GPU shares the
-host's memory, as on Jetson, all is one.
+Building holds a graph's weights several times, as the compiler keeps them, as it lays them out, and in the
+serialized engine, and something for each node at every profile. Graphs are built one after the other, so only
+the largest counts. Where the GPU shares the host's memory, as on Jetson, all is one.
 """
 
 from __future__ import annotations
@@ -32,10 +32,12 @@ __all__ = [
 LIBRARY_BYTES = 450 << 20
 """Of a process that has loaded a compiler, and what the compiler takes for any graph."""
 
-WEIGHTS_FACTOR: Mapping[RuntimeName, float] = {"tensorrt": 3.6, "tensorrt_rtx": 5.0}
-"""Bytes while building per byte of weights. TensorRT-RTX 1.7 without a GPU: 1.5 to 2.5, measured with a few
-decoder layers, vision encoders and heads of the published widths, but 4.9 with the whole INT4 decoder
-of the 2 B shape. TensorRT: not measured here; users on Jetson report three to four."""
+WEIGHTS_FACTOR: Mapping[RuntimeName, float] = {"tensorrt": 3.6, "tensorrt_rtx": 3.4}
+NODE_BYTES = 512 << 10
+"""Bytes while building per byte of weights, and per node of the graph. TensorRT-RTX 1.7 without a GPU: a line
+through what benchmarks/engines.py measured at the published sizes, raised until no graph took more; 8 %
+above the two whole INT4 decoders, more above the others. TensorRT: not measured here; users on Jetson report
+three to four times the weights."""
 
 PACKING = 1.4
 SMALLEST_SCRATCH = 32 << 20
@@ -49,13 +51,16 @@ class ComponentMemory:
 
     weights: int
     """Bytes."""
+    building: int
+    """Bytes while it is built, the library's included."""
     activations: int
     """Bytes at the largest shapes, at most."""
 
     @classmethod
-    def of(cls, weights: int, live: int) -> ComponentMemory:
-        """From bytes of weights, and of values that live at one time."""
-        return cls(weights, int(PACKING * live) + SMALLEST_SCRATCH)
+    def of(cls, runtime: RuntimeName, *, weights: int, nodes: int, live: int) -> ComponentMemory:
+        """From bytes of weights, nodes of the graph, and bytes of values that live at one time."""
+        building = LIBRARY_BYTES + int(WEIGHTS_FACTOR[runtime] * weights) + NODE_BYTES * nodes
+        return cls(weights, building, int(PACKING * live) + SMALLEST_SCRATCH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +72,11 @@ class MemoryEstimate:
     """Keys and values at the largest shapes, and as many again for one pass's new ones."""
     table: int
     """The embedding table, which lies beside the engines."""
-    runtime: RuntimeName
-
-    def building(self, name: str) -> int:
-        """Building one graph."""
-        return LIBRARY_BYTES + int(WEIGHTS_FACTOR[self.runtime] * self.components[name].weights)
 
     @property
     def build(self) -> int:
         """Building, graph by graph."""
-        return max(map(self.building, self.components), default=LIBRARY_BYTES)
+        return max((part.building for part in self.components.values()), default=LIBRARY_BYTES)
 
     @property
     def run(self) -> int:
@@ -105,7 +105,7 @@ def estimate_memory(
     tokens = lengths.prefix.high + rows * lengths.slots.high
     fresh = max(lengths.prefix.high, rows * lengths.draft.high)
     table = bundle.manifest.files[EMBEDDINGS_FILE].bytes
-    return MemoryEstimate(components, token * (tokens + fresh), table, recipe.target.runtime)
+    return MemoryEstimate(components, token * (tokens + fresh), table)
 
 
 def free_memory() -> int:
@@ -153,8 +153,8 @@ def refuse_if_short(
             and what to do.
     """
     if building:
-        largest = max(building, key=estimate.building)
-        needed = estimate.building(largest)
+        largest = max(building, key=lambda name: estimate.components[name].building)
+        needed = estimate.components[largest].building
         if needed > free:
             raise BackendError(
                 f"[memory] expected {_size(needed)} of free memory to build {largest} "

@@ -159,6 +159,9 @@ class Compiler:
         config.builder_optimization_level = recipe.build.optimization
         if recipe.build.workspace_mib is not None:
             config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, recipe.build.workspace_mib << 20)
+        # float32 stays float32: inputs of products cut to TF32's 10 bits are further from PyTorch than a
+        # bundle's own checks allow. No product of a float16 bundle is in float32.
+        config.clear_flag(trt.BuilderFlag.TF32)
         if hasattr(trt.BuilderFlag, "REQUIRE_USER_ALLOCATION"):
             # TensorRT-RTX: contexts work in memory they are given; without that nothing can be captured.
             config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)

@@ -25,7 +25,7 @@ from edgepose.tensorrt_library import Library, load_library
 
 __all__ = ["BuildPlan", "plan_build"]
 
-_KEY_FORMAT = 1
+_KEY_FORMAT = 2
 """Raised where the same graph, recipe and runtime would give other engines."""
 
 

@@ -329,6 +329,7 @@ class FakeGraph:
     name: str
     max_error: float
     tolerance: float
+    runs: tuple[str, ...] = ("sample",)
 
     @property
     def passed(self) -> bool:
@@ -338,6 +339,12 @@ class FakeGraph:
 @dataclasses.dataclass
 class FakeReport:
     graphs: list[FakeGraph]
+    engines: str | None = None
+    runtime: str = "onnxruntime"
+    runtime_version: str = "1.20"
+
+    def notes(self) -> list[str]:
+        return []
 
     @property
     def passed(self) -> bool:
@@ -351,7 +358,8 @@ class FakeReport:
 def test_verify(make_bundle: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, error: float) -> None:
     module = types.ModuleType("edgepose.verify")
 
-    def verify_bundle(bundle: Any, progress: Any) -> FakeReport:
+    def verify_bundle(bundle: Any, progress: Any, *, engines: str | None) -> FakeReport:
+        assert engines is None
         progress("run lm_head", 1, 2)
         return FakeReport([FakeGraph("lm_head", error, 1e-3), FakeGraph("connector", 0.0, 1e-3)])
 
@@ -362,8 +370,11 @@ def test_verify(make_bundle: Callable[..., Path], monkeypatch: pytest.MonkeyPatc
     assert result.exit_code == int(error > 1e-3)
     assert ("FAIL" in result.output) == (error > 1e-3)
     assert result.output.splitlines()[1].split()[:3] == ["lm_head", f"{error:.2e}", "1.00e-03"]
+    assert "(onnxruntime 1.20)" in result.output
     machine = run("verify", root, "--json")
     assert json.loads(machine.stdout) == {"passed": error <= 1e-3} and machine.exit_code == int(error > 1e-3)
+    assert run("verify", root, "--json", root.parent / "report.json").stdout == result.stdout
+    assert json.loads((root.parent / "report.json").read_text()) == {"passed": error <= 1e-3}
 
 
 def test_export_passes_its_options_on(

@@ -14,7 +14,7 @@ import pytest
 
 from edgepose.bundle import GRAPHS, Bundle, hash_file
 from edgepose.errors import BundleError
-from edgepose.verify import GraphResult, VerifyReport, verify_bundle
+from edgepose.verify import CaseRun, GraphResult, NotRun, VerifyReport, verify_bundle
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +55,9 @@ def test_passes(exported: Path) -> None:
     assert ("run lm_head", 4, 5) in stages and "check files" in {stage for stage, _, _ in stages}
     plain = json.loads(json.dumps(report.to_json()))
     assert plain["passed"] is True and len(plain["graphs"]) == 5
+    assert plain["runtime"] == "onnxruntime" and plain["runtime_version"] and plain["engines"] is None
+    cases = [run["case"] for run in plain["graphs"][2]["runs"]]
+    assert cases == ["prefix", "suffix", "decode"] and report.notes() == []
     assert verify_bundle(Bundle.open(exported)).passed
 
 
@@ -126,9 +129,18 @@ def test_goldens_that_cannot_be_read(bundle: Path, content: bytes) -> None:
 
 
 def test_answers_that_are_no_numbers_fail_the_graph() -> None:
-    failed = GraphResult("lm_head", float("inf"), 0.1, 1.0)
-    report = VerifyReport("b", (failed,), "1.20")
-    assert not report.passed and report.to_json()["graphs"][0]["max_error"] is None
+    failed = GraphResult("lm_head", 0.1, 1.0, (CaseRun("sample", None, float("inf")),))
+    report = VerifyReport("b", "onnxruntime", "1.20", (failed,))
+    assert not report.passed
+    (written,) = report.to_json()["graphs"]
+    assert written["max_error"] is None and written["runs"][0]["error"] is None
+
+
+def test_a_graph_of_which_nothing_was_run_does_not_pass() -> None:
+    missed = GraphResult("lm_head", float("inf"), 0.0, (), (NotRun("case sample", "too short"),))
+    report = VerifyReport("b", "onnxruntime", "1.20", (missed,))
+    assert not report.passed and report.notes() == ["lm_head: case sample not run: too short"]
+    assert report.to_json()["graphs"][0]["not_run"] == [{"what": "case sample", "reason": "too short"}]
 
 
 def test_error_is_that_of_the_exporter() -> None:
@@ -139,4 +151,48 @@ def test_error_is_that_of_the_exporter() -> None:
     random = np.random.default_rng(0)
     for _ in range(10):
         a, b = random.standard_normal((2, 3, 4, 5)).astype(np.float32)
-        assert verify._worst_row_error(a, b) == worst_row_error(a, b)
+        assert verify.worst_row_error(a, b) == worst_row_error(a, b)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int4-fp16"])
+def test_float16_in_every_node_is_far_within_its_tolerance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    """Engines round each value to the type that the graph says; ONNX Runtime leaves out some roundings."""
+    pytest.importorskip("torch")
+    import onnxruntime
+
+    from edgepose.export import export_bundle
+    from edgepose.verify import sessions
+
+    checkpoint = Path(__file__).parents[1] / "training" / "checkpoints" / "posellm-nano"
+    export_bundle(family="posellm", checkpoint=checkpoint, out=tmp_path / "bundle", precision=precision)
+
+    def open_unchanged(bundle: Bundle, graph: str) -> Any:
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        return onnxruntime.InferenceSession(
+            str(bundle.graph(graph)), options, providers=["CPUExecutionProvider"]
+        )
+
+    monkeypatch.setattr(sessions, "_open_session", open_unchanged)
+    report = verify_bundle(tmp_path / "bundle")
+    assert all(graph.tolerance == 3e-2 for graph in report.graphs)
+    # More than float32 allows: a bundle in float32 must not be computed like this.
+    assert 5e-4 < max(graph.max_error for graph in report.graphs) < 2e-3
+
+
+@pytest.mark.parametrize(("terms", "error"), [(4096, 3.5e-3), (11008, 5.3e-3)])
+def test_sums_in_float16_take_a_good_part_of_the_tolerance(terms: int, error: float) -> None:
+    """What a kernel does to one product that adds up in float16, 16 terms at a time."""
+    from edgepose.verify import worst_row_error
+
+    random = np.random.default_rng(0)
+    left = random.standard_normal((64, terms)).astype(np.float16).astype(np.float32)
+    right = (random.standard_normal((terms, 64)) / np.sqrt(terms)).astype(np.float16).astype(np.float32)
+    total = np.zeros((64, 64), np.float16)
+    for start in range(0, terms, 16):
+        part = left[:, start : start + 16] @ right[start : start + 16]
+        total = (total.astype(np.float32) + part).astype(np.float16)
+    exact = left.astype(np.float64) @ right.astype(np.float64)
+    assert worst_row_error(total, exact) == pytest.approx(error, rel=0.2)

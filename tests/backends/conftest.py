@@ -13,20 +13,28 @@ from edgepose.bundle import Bundle
 from edgepose.engines.recipe import Shapes
 
 from .bundles import bundle_of
-from .fake_tensorrt import FakeTensorRtBackend, write_engines
+from .fake_tensorrt import FakeTensorRtBackend, open_fake_engines, write_engines
 from .places import HostPlace
 
 
 @pytest.fixture(scope="session")
-def engines(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def build() -> Callable[[str | Path, Path], object]:
+    """Builds the engines of a bundle into a directory that is made."""
+    return lambda bundle, directory: write_engines(
+        Bundle.open(bundle), directory, shapes=Shapes(images=1, extra_tokens=8)
+    )
+
+
+@pytest.fixture(scope="session")
+def engines(
+    build: Callable[[str | Path, Path], object], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
     """The engine directory of a family's bundle."""
     root = tmp_path_factory.mktemp("engines")
 
     def find(family: str) -> Path:
         if not (root / family).exists():
-            write_engines(
-                Bundle.open(bundle_of(family)), root / family, shapes=Shapes(images=1, extra_tokens=8)
-            )
+            build(bundle_of(family), root / family)
         return root / family
 
     return find
@@ -36,6 +44,7 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 def on_gpu(monkeypatch: pytest.MonkeyPatch) -> type[FakeTensorRtBackend]:
     """Engines run on what stands for a GPU."""
     monkeypatch.setattr("edgepose.backends.tensorrt.TensorRtBackend", FakeTensorRtBackend)
+    monkeypatch.setattr("edgepose.verify.engine_runs.open_engines", open_fake_engines)
     return FakeTensorRtBackend
 
 

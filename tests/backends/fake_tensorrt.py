@@ -23,7 +23,7 @@ from edgepose._core import Device, HostDevice
 from edgepose.backends import EncodedImage, EncoderInputs
 from edgepose.backends.gpu_memory import GpuMemory
 from edgepose.backends.onnxruntime import session_options
-from edgepose.backends.tensorrt import TensorRtBackend
+from edgepose.backends.tensorrt import OpenedEngines, TensorRtBackend, open_engines
 from edgepose.bundle import GRAPHS, Bundle, hash_file
 from edgepose.engine import (
     ENGINE_FORMAT,
@@ -224,6 +224,16 @@ def library(
         __version__=VERSION, Runtime=Runtime, ExecutionContextAllocationStrategy=Strategy
     )
     return Library(name, module, object(), listeners)
+
+
+def open_fake_engines(bundle: Bundle, engines: Path) -> OpenedEngines:
+    """As `open_engines` on a machine with that library and a GPU."""
+    return open_engines(
+        bundle,
+        engines,
+        load=lambda name: library(name=name),
+        open_gpu=lambda: (HostDevice(), HostMemory(), traits()),
+    )
 
 
 class HostMemory:

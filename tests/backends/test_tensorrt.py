@@ -23,6 +23,7 @@ from edgepose.engine import EngineManifest
 from edgepose.engines.recipe import Shapes
 from edgepose.errors import BackendError, BackendUnavailableError, EngineMismatchError, InvalidInputError
 from edgepose.images import load_image
+from edgepose.verify import verify_bundle
 
 from ..device_backends import Mode, expect_same
 from .bundles import bundle_of
@@ -377,6 +378,9 @@ def test_real_engines_get_as_far_as_the_gpu(tmp_path: Path) -> None:
     build_engines(bundle_of("older"), "rtx-ci", out=tmp_path / "engines")
     with pytest.raises(BackendUnavailableError) as refused:
         Localizer(bundle_of("older"), engines=tmp_path / "engines")
+    assert str(refused.value) == missing
+    with pytest.raises(BackendUnavailableError) as refused:
+        verify_bundle(bundle_of("older"), engines=tmp_path / "engines")
     assert str(refused.value) == missing
 
 

@@ -149,6 +149,13 @@ def test_right_profiles_pass_and_leave_the_network_as_it_was(
     assert first > 1 << 20 and compiler.activation_bytes(profiles) == first
 
 
+def test_float32_is_not_cut_to_tf32(library: Library, decoder: OnnxGraph, recipe: Recipe) -> None:
+    flags = library.module.BuilderFlag
+    fresh = library.module.Builder(library.logger).create_builder_config()
+    assert fresh.get_flag(flags.TF32)  # unless it is taken away
+    assert not Compiler(library, decoder).config(recipe).get_flag(flags.TF32)
+
+
 def test_progress_runs_to_the_end_and_may_stop_it(
     library: Library, decoder: OnnxGraph, profiles: tuple[Profile, ...], recipe: Recipe
 ) -> None:

@@ -71,14 +71,13 @@ def runtime(gpu: Any) -> RuntimeName:
 
 
 @pytest.fixture(scope="session")
-def engines(
+def build(
     gpu: Any, runtime: RuntimeName, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], Path]:
-    """The engine directory of a family's bundle, built for this GPU."""
+) -> Callable[[str | Path, Path], object]:
+    """Builds the engines of a bundle for this GPU into a directory that is made."""
     from edgepose.engines.build import build_engines
 
-    root = tmp_path_factory.mktemp("engines")
-    recipe = root / "here.toml"
+    recipe = tmp_path_factory.mktemp("recipe") / "here.toml"
     capability = f"{gpu.traits.major}.{gpu.traits.minor}"
     recipe.write_text(
         f'inherits = "base"\n[target]\nruntime = "{runtime}"\ncompute_capability = "{capability}"\n'
@@ -86,12 +85,25 @@ def engines(
         encoding="utf-8",
     )
 
+    def into(bundle: str | Path, directory: Path) -> None:
+        try:
+            build_engines(bundle, recipe, out=directory)
+        except EdgePoseError as error:
+            missing(f"{runtime} builds no engines for compute capability {capability}: {error}")
+
+    return into
+
+
+@pytest.fixture(scope="session")
+def engines(
+    build: Callable[[str | Path, Path], object], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """The engine directory of a family's bundle."""
+    root = tmp_path_factory.mktemp("engines")
+
     def find(family: str) -> Path:
         if not (root / family).exists():
-            try:
-                build_engines(bundle_of(family), recipe, out=root / family)
-            except EdgePoseError as error:
-                missing(f"{runtime} builds no engines for compute capability {capability}: {error}")
+            build(bundle_of(family), root / family)
         return root / family
 
     return find

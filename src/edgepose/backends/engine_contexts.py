@@ -16,7 +16,7 @@ from typing import Any
 from edgepose._core import Graphs, TensorView
 from edgepose.backends.gpu_memory import GpuMemory
 from edgepose.bundle import Progress
-from edgepose.engine import EngineManifest
+from edgepose.engine import EngineManifest, Tensor
 from edgepose.errors import BackendError, EngineMismatchError
 from edgepose.tensorrt_library import Library, quiet
 
@@ -93,6 +93,8 @@ class Engines:
         graph: str,
         inputs: Mapping[str, tuple[int, Sequence[int]]],
         outputs: Mapping[str, int],
+        *,
+        profile: int | None = None,
     ) -> Any:
         """An execution context of its own for these shapes, which a capture may hold on to.
 
@@ -100,6 +102,7 @@ class Engines:
             graph: whose engine.
             inputs: address and shape by name.
             outputs: address by name; may be given later.
+            profile: index of the one to be used; None for the first that takes the shapes.
 
         Raises:
             EngineMismatchError: no profile takes these shapes.
@@ -108,10 +111,11 @@ class Engines:
         trt = self._library.module
         component = self.manifest.components[graph]
         shapes = {name: tuple(shape) for name, (_, shape) in inputs.items()}
-        refusals = [profile.refusals(shapes) for profile in component.profiles]
-        index = next((place for place, wrong in enumerate(refusals) if not wrong), None)
+        allowed = range(len(component.profiles)) if profile is None else [profile]
+        refusals = {place: component.profiles[place].refusals(shapes) for place in allowed}
+        index = next((place for place, wrong in refusals.items() if not wrong), None)
         if index is None:
-            wrong = min(refusals, key=len)
+            wrong = min(refusals.values(), key=len)
             raise EngineMismatchError(
                 f"[engine {self._directory}] expected shapes within a profile of {graph}; got: "
                 f"{'; '.join(wrong[:3])}; build the engines for longer prompts or more questions "
@@ -148,6 +152,24 @@ class Engines:
             else:
                 context.device_memory = self._scratch
         return context
+
+    def output_shapes(self, graph: str, context: Any) -> list[tuple[Tensor, tuple[int, ...]]]:
+        """Outputs of a context whose inputs have shapes, with theirs.
+
+        Raises:
+            BackendError: one depends on more than those shapes.
+        """
+        found = []
+        for tensor in self.manifest.components[graph].tensors:
+            if tensor.mode == "output":
+                shape = tuple(context.get_tensor_shape(tensor.name))
+                if any(size < 0 for size in shape):
+                    raise BackendError(
+                        f"[{graph}] expected {tensor.name} to have a known shape; got {shape}; build the "
+                        "engines again"
+                    )
+                found.append((tensor, shape))
+        return found
 
     def enqueue(self, graph: str, context: Any) -> None:
         """Put a run into the stream."""

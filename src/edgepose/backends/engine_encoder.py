@@ -18,7 +18,6 @@ from edgepose.backends import EncoderInputs
 from edgepose.backends.engine_contexts import Engines
 from edgepose.backends.gpu_preprocessing import GpuPreprocessor
 from edgepose.bundle import CONNECTOR, VISION_ENCODER
-from edgepose.errors import BackendError
 
 __all__ = ["EngineEncoder"]
 
@@ -101,15 +100,7 @@ class EngineEncoder:
         """A context with memory of its own for its outputs."""
         context = self._engines.context(graph, inputs, {})
         outputs = {}
-        for tensor in self._engines.manifest.components[graph].tensors:
-            if tensor.mode != "output":
-                continue
-            shape = tuple(context.get_tensor_shape(tensor.name))
-            if any(size < 0 for size in shape):
-                raise BackendError(
-                    f"[{graph}] expected {tensor.name} to have a known shape; got {shape}; build the engines "
-                    "again"
-                )
+        for tensor, shape in self._engines.output_shapes(graph, context):
             address = self._engines.memory.allocate(int(np.prod(shape)) * np.dtype(tensor.dtype).itemsize)
             context.set_tensor_address(tensor.name, address)
             outputs[tensor.name] = DeviceArray(address, shape, tensor.dtype)

@@ -11,6 +11,7 @@ import importlib
 import os
 import platform as host
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,14 @@ from edgepose.engine_check import Device as Gpu
 from edgepose.errors import BackendUnavailableError, InvalidInputError
 from edgepose.tensorrt_library import Library, RuntimeName, load_library
 
-__all__ = ["TensorRtBackend", "open_device", "platform_of"]
+__all__ = [
+    "OpenedEngines",
+    "TensorRtBackend",
+    "open_device",
+    "open_engines",
+    "open_gpu",
+    "platform_of",
+]
 
 
 def open_device() -> Any:
@@ -70,6 +78,67 @@ def platform_of(library: Library, traits: Any) -> Platform:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class OpenedEngines:
+    """An engine directory that fits this machine, and what is to run it. No engine is loaded yet."""
+
+    directory: Path
+    manifest: EngineManifest
+    library: Library
+    device: Device
+    memory: GpuMemory
+
+
+def open_gpu() -> tuple[Device, GpuMemory, Any]:
+    """The first GPU, memory in the order of its stream, and its traits.
+
+    Raises:
+        BackendUnavailableError: as `open_device`, or cuda-python is not installed.
+    """
+    device = open_device()
+    memory = CudaMemory(device.stream, integrated=device.traits.integrated)
+    return device, memory, device.traits
+
+
+def open_engines(
+    bundle: Bundle,
+    engines: str | os.PathLike[str],
+    *,
+    runtime: RuntimeName | None = None,
+    load: Callable[[RuntimeName], Library] = load_library,
+    open_gpu: Callable[[], tuple[Device, GpuMemory, Any]] = open_gpu,
+) -> OpenedEngines:
+    """Read an engine directory and compare it with the bundle, its library and the GPU.
+
+    Args:
+        bundle: for which the engines were built.
+        engines: directory written by `edgepose build`.
+        runtime: whose engines they are; None takes what the directory says.
+        load: gives the library of that name.
+        open_gpu: gives device, memory and traits.
+
+    Raises:
+        InvalidInputError: the engines are those of another runtime.
+        EngineMismatchError: the directory is none, damaged, or was built for something else.
+        BackendUnavailableError: library, driver, GPU or GPU kernels are missing.
+    """
+    directory = Path(engines)
+    manifest = EngineManifest.read(directory)
+    built_for = manifest.platform.runtime
+    if runtime is not None and built_for is not None and runtime != built_for:
+        raise InvalidInputError(
+            f"[backend] expected engines of {runtime}; got {str(directory)!r}, built for {built_for}; "
+            f'pass backend="{built_for}", or build with a recipe for {runtime}'
+        )
+    # From what needs least to what needs most, so that each failure is told where it first shows.
+    manifest.check(None, bundle, directory=directory)
+    library = load(runtime or built_for or "tensorrt")
+    manifest.check(platform_of(library, None), bundle, directory=directory)
+    device, memory, traits = open_gpu()
+    manifest.check(platform_of(library, traits), bundle, directory=directory)
+    return OpenedEngines(directory, manifest, library, device, memory)
+
+
 class TensorRtBackend:
     """A bundle's engines on the GPU. For one thread at a time.
 
@@ -98,31 +167,19 @@ class TensorRtBackend:
         progress: Progress | None = None,
     ) -> None:
         self.on_pass: Callable[[], None] | None = None
-        directory = Path(engines)
-        manifest = EngineManifest.read(directory)
-        built_for = manifest.platform.runtime
-        if runtime is not None and built_for is not None and runtime != built_for:
-            raise InvalidInputError(
-                f"[backend] expected engines of {runtime}; got {str(directory)!r}, built for {built_for}; "
-                f'pass backend="{built_for}", or build with a recipe for {runtime}'
-            )
-        # From what needs least to what needs most, so that each failure is told where it first shows.
-        manifest.check(None, bundle, directory=directory)
-        library = self._load_library(runtime or built_for or "tensorrt")
-        manifest.check(platform_of(library, None), bundle, directory=directory)
-        self._device, self._memory, traits = self._open_device()
-        manifest.check(platform_of(library, traits), bundle, directory=directory)
+        opened = open_engines(
+            bundle, engines, runtime=runtime, load=self._load_library, open_gpu=self._open_device
+        )
+        self._device, self._memory = opened.device, opened.memory
         self._bundle, self._capture = bundle, capture
-        self._engines = Engines(library, manifest, directory, self._memory, progress)
+        self._engines = Engines(opened.library, opened.manifest, opened.directory, self._memory, progress)
         self._encoder = EngineEncoder(self._engines, self._device)
 
     def _load_library(self, name: RuntimeName) -> Library:
         return load_library(name)
 
     def _open_device(self) -> tuple[Device, GpuMemory, Any]:
-        device = open_device()
-        memory = CudaMemory(device.stream, integrated=device.traits.integrated)
-        return device, memory, device.traits
+        return open_gpu()
 
     def encode(self, inputs: EncoderInputs) -> EncodedImage:
         """See `edgepose.backends.Backend`."""

@@ -56,7 +56,8 @@ class Shapes:
     extra_tokens: int
     """Room for questions longer than those of the bundle, tokens."""
     questions: int | None = None
-    """Most questions in one batch; None for as many as the bundle's default keypoint set has."""
+    """Most questions in one batch, of which more take several; None for as many as the bundle's default
+    keypoint set has."""
     image_tokens: int | None = None
     """Most positions of a frame's image; None for what the bundle allows."""
     answer_tokens: int | None = None

@@ -25,6 +25,7 @@ class HostDeviceBackend(OnnxRuntimeBackend):
     """ONNX Runtime's graphs, with caches, logits and choices on a device that is host memory."""
 
     least_slots = 1
+    most_questions = 0
     capture = True
     device: Device
     loop: DeviceDecoder
@@ -45,6 +46,7 @@ class HostDeviceBackend(OnnxRuntimeBackend):
             list(self._bundle.manifest.answer_head),
             alphabets,
             least_slots=self.least_slots,
+            most_questions=self.most_questions,
             capture=self.capture,
         )
         return self.loop
@@ -56,6 +58,7 @@ def on_device(
     mode: Mode,
     *,
     least_slots: int = 1,
+    most_questions: int = 0,
     capture: bool = True,
     **options: bool | int,
 ) -> tuple[Localizer, HostDeviceBackend]:
@@ -63,12 +66,23 @@ def on_device(
     localizer = Localizer(bundle, decode=mode, threads=1, **options)  # type: ignore[arg-type]
     backend = kind(localizer.bundle, threads=1)
     backend.least_slots, backend.capture = least_slots, capture and kind.capture
+    backend.most_questions = most_questions
     localizer._backend = backend
     localizer._decoder = backend.decoder(localizer._questions.alphabets, exact=mode == "exact")
     return localizer, backend
 
 
 def expect_same(got: Localization, expected: Localization, *, tolerance: float = 1e-5) -> None:
+    """Assert that tokens and passes are equal and statistics agree.
+
+    Args:
+        tolerance: of confidences.
+    """
+    expect_same_answers(got, expected, tolerance=tolerance)
+    assert got.passes == expected.passes
+
+
+def expect_same_answers(got: Localization, expected: Localization, *, tolerance: float = 1e-5) -> None:
     """Assert that tokens are equal and statistics agree.
 
     Args:
@@ -85,4 +99,3 @@ def expect_same(got: Localization, expected: Localization, *, tolerance: float =
             np.testing.assert_allclose(k.std, o.std, rtol=1e-3, atol=1e-3)
             np.testing.assert_allclose(k.xyz, o.xyz, atol=1e-6)
             np.testing.assert_allclose(k.xyz_std, o.xyz_std, rtol=1e-3, atol=1e-6)
-    assert got.passes == expected.passes

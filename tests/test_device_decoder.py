@@ -15,7 +15,7 @@ from edgepose.errors import InvalidInputError
 from edgepose.images import load_image
 
 from .decoder_cases import Case, expect_constrained, expect_exact, make_dims
-from .device_backends import HostDeviceBackend, Mode, expect_same, on_device
+from .device_backends import HostDeviceBackend, Mode, expect_same, expect_same_answers, on_device
 from .numpy_decoder import Sizes, random_model
 from .numpy_graphs import NumpyGraphs
 from .test_decoder import make
@@ -107,9 +107,49 @@ def test_a_clip_is_tracked_as_on_the_host(backend_type: type[HostDeviceBackend])
         assert got.drafts == expected.drafts
 
 
-def test_a_whole_answer_waits_once_and_keeps_its_memory(backend_type: type[HostDeviceBackend]) -> None:
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("most", [1, 4, 16])
+def test_more_keypoints_than_fit_at_once_are_located_in_groups(
+    backend_type: type[HostDeviceBackend], mode: Mode, most: int
+) -> None:
+    path = DATA / "bundle_v1"
     image = load_image(ASSETS / "person.jpg")
-    device, backend = on_device(backend_type, "posellm-nano", "constrained")
+    host = Localizer(path, decode=mode, threads=1)
+    device, _ = on_device(backend_type, path, mode, most_questions=most)
+    expected = host.locate(image, boxes=[BOX])
+    groups = -(-len(expected[0]) // most)
+    assert groups > 1
+    for _ in range(3):  # eager, captured, replayed
+        said: list[tuple[int, int]] = []
+        got = device.locate(image, boxes=[BOX], progress=lambda _, done, total: said.append((done, total)))  # noqa: B023
+        expect_same_answers(got, expected)
+        passes = got.passes
+        assert (passes.vision, passes.prefix, passes.suffix) == (1, 1, groups)
+        assert len(said) == sum(passes.to_json().values())
+        if mode == "constrained":
+            assert passes.decode == groups * expected.passes.decode
+            assert said == [(done, len(said)) for done in range(1, len(said) + 1)]
+
+
+def test_a_clip_is_tracked_in_groups_as_on_the_host(backend_type: type[HostDeviceBackend]) -> None:
+    image = load_image(ASSETS / "person.jpg")
+    frames = [np.roll(image, 2 * shift, axis=1) for shift in range(5)]
+    host = Localizer(DATA / "bundle_v1", threads=1)
+    device, _ = on_device(backend_type, DATA / "bundle_v1", "constrained", most_questions=5)
+    accepted = 0
+    for got, expected in zip(device.track(frames, boxes=[BOX]), host.track(frames, boxes=[BOX]), strict=True):
+        expect_same_answers(got, expected)
+        assert got.drafts == expected.drafts
+        accepted += got.drafts.accepted
+    assert accepted > 0
+
+
+@pytest.mark.parametrize("most_questions", [0, 6])
+def test_a_whole_answer_waits_once_and_keeps_its_memory(
+    backend_type: type[HostDeviceBackend], most_questions: int
+) -> None:
+    image = load_image(ASSETS / "person.jpg")
+    device, backend = on_device(backend_type, "posellm-nano", "constrained", most_questions=most_questions)
     for _ in range(3):
         located = device.locate(image, boxes=[BOX])
     assert located.passes.decode > 0
@@ -135,7 +175,7 @@ def test_an_exact_answer_waits_after_each_pass(backend_type: type[HostDeviceBack
     assert backend.device.counts.synchronisations - before == passes
 
 
-def decoders(case: Case, **options: bool) -> tuple[HostDecoder, DeviceDecoder]:
+def decoders(case: Case, **options: int) -> tuple[HostDecoder, DeviceDecoder]:
     sizes, head = make_dims(case.model.sizes), case.answers.head
     embeddings = case.model.embeddings.astype(np.float32)
     return (
@@ -160,6 +200,25 @@ def test_models_in_numpy_are_decoded_as_without_caches(seed: int) -> None:
     for _ in range(3):
         expect_constrained(case, case.decode(device, exact=False))  # type: ignore[arg-type]
         expect_exact(case, case.decode(device, exact=True), 13)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_groups_of_questions_are_decoded_as_without_caches(seed: int) -> None:
+    case = small_case(seed).changed(penalty=1.2 if seed % 2 else 1.0, penalise_numbers=seed % 4 == 1)
+    host, _ = decoders(case)
+    for most in (1, 2):
+        _, device = decoders(case, most_questions=most)
+        groups = device.groups(len(case.questions))
+        assert groups == -(-len(case.questions) // most) and host.groups(len(case.questions)) == 1
+        for exact in (False, True):
+            expected = case.decode(host, exact=exact)
+            got = case.decode(device, exact=exact)  # type: ignore[arg-type]
+            assert [answer.tokens for answer in got.answers] == [answer.tokens for answer in expected.answers]
+            assert (got.passes.prefix, got.passes.suffix) == (1, groups)
+            drafts = [answer.tokens for answer in expected.answers]
+            again = case.decode(device, exact=exact, drafts=drafts)  # type: ignore[arg-type]
+            assert [answer.tokens for answer in again.answers] == drafts
+            assert again.drafts.accepted == again.drafts.offered > 0
 
 
 def test_image_rows_on_a_device_are_for_decoders_on_it() -> None:

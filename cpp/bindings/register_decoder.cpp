@@ -202,6 +202,14 @@ void register_decoder(py::module_& module) {
           "offered; "
           "none for all. image_token: what an image row counts as for the "
           "penalty."
+      )
+      .def(
+          "groups",
+          [](DecoderLoop& decoder, std::int64_t questions) {
+            return decoder.decoder().groups(questions);
+          },
+          py::arg("questions"),
+          "Into how many groups so many questions are split, each with passes of its own."
       );
 
   py::class_<HostDecoder, DecoderLoop>(

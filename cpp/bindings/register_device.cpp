@@ -278,7 +278,8 @@ void register_device(py::module_& module) {
           py::arg("capture") = true,
           "Like HostDecoder; the embeddings are copied to the device. least_slots: of a cache "
           "segment, 1 where graphs take none of length 0. most_slots, most_questions: what graphs "
-          "take, 0 for any. capture: each shape once, to be replayed from then on."
+          "take, 0 for any; more questions are answered in groups. capture: each shape once, to be "
+          "replayed from then on."
       )
       .def_property_readonly(
           "captures", &DeviceDecoder::captures, "Shapes that are replayed when they come again."

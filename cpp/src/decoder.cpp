@@ -6,7 +6,7 @@
 
 #include <algorithm>
 #include <chrono>
-#include <numeric>
+#include <cstddef>
 
 namespace edgepose {
 
@@ -28,7 +28,21 @@ class Stopwatch {
   std::chrono::steady_clock::time_point start_;
 };
 
+std::int64_t divide_up(std::int64_t count, std::int64_t by) noexcept {
+  return count / by + (count % by > 0 ? 1 : 0);
+}
+
 }  // namespace
+
+std::int64_t Decoder::groups(std::int64_t questions) const noexcept {
+  return divide_up(questions, backend_->most_questions());
+}
+
+// Of all groups but the last, which may have fewer questions; the least for this number of groups.
+std::int64_t Decoder::group_size(const Prompt& prompt) const noexcept {
+  const std::int64_t questions = std::ssize(prompt.questions);
+  return divide_up(questions, groups(questions));
+}
 
 void Decoder::begin(
     const Form& form, const Prompt& prompt, const DecodeOptions& options, Decoding& decoding
@@ -90,7 +104,7 @@ void Decoder::begin(
       options.mode == Mode::exact ? std::max(1, options.max_tokens) : form.longest();
   Extent extent;
   extent.prefix = static_cast<std::int64_t>(prompt.prefix.size());
-  extent.questions = static_cast<std::int64_t>(prompt.questions.size());
+  extent.questions = group_size(prompt);
   extent.suffix = static_cast<std::int64_t>(longest) + answer;
   extent.penalty = options.penalty;
   EDGEPOSE_CHECK(
@@ -103,6 +117,8 @@ void Decoder::begin(
       " tokens; shorten the keypoint's description"
   );
   backend_->begin(extent);
+  looks_ = 0;
+  stages_.assign(1, &DecodeSeconds::prefix);
   const Stopwatch watch(decoding.seconds.prefix);
   backend_->feed_prefix(
       {prompt.prefix, prompt.image, prompt.grid, prompt.deepstack, prompt.image_on_device}
@@ -110,9 +126,9 @@ void Decoder::begin(
   decoding.passes.prefix = 1;
 }
 
-void Decoder::feed(Decoding& decoding) {
-  const bool first = decoding.passes.suffix == 0;
-  const Stopwatch watch(first ? decoding.seconds.suffix : decoding.seconds.decode);
+void Decoder::feed(Decoding& decoding, bool first) {
+  stages_.push_back(first ? &DecodeSeconds::suffix : &DecodeSeconds::decode);
+  const Stopwatch watch(decoding.seconds.*stages_.back());
   backend_->feed(step_);
   ++(first ? decoding.passes.suffix : decoding.passes.decode);
 }
@@ -120,28 +136,39 @@ void Decoder::feed(Decoding& decoding) {
 // No choice is read before the last step is fed, but where somebody guessed or at branches:
 // elsewhere the form says what comes after a free token, whichever it is, so a token is fed by
 // reference to the look that chooses it.
+void Decoder::answer_group(std::span<AnswerProgress> group, Mode mode, Decoding& decoding) {
+  for (bool first = true;; first = false) {
+    step_.clear();
+    step_.head = mode == Mode::exact ? Head::full : Head::answer;
+    bool reads = false;
+    for (AnswerProgress& answer : group) reads |= answer.extend(step_, looks_, *backend_);
+    if (step_.runs.empty()) return;
+    feed(decoding, first);
+    looks_ += std::ssize(step_.looks);
+    if (!reads) continue;
+    const auto choices = backend_->choices();
+    for (const Run& run : step_.runs) {
+      group[static_cast<std::size_t>(run.question)].confirm(choices, *backend_);
+    }
+  }
+}
+
 Decoding Decoder::decode(const Form& form, const Prompt& prompt, const DecodeOptions& options) {
   Decoding decoding;
   begin(form, prompt, options, decoding);
+  const auto size = static_cast<std::size_t>(group_size(prompt));
   const Guess nothing;
   std::vector<AnswerProgress> answers;
   answers.reserve(prompt.questions.size());
   for (std::size_t i = 0; i < prompt.questions.size(); ++i) {
     const Guess& draft = prompt.drafts.empty() ? nothing : prompt.drafts[i];
-    answers.emplace_back(form, options, static_cast<std::int32_t>(i), prompt.questions[i], draft);
+    const auto place = static_cast<std::int32_t>(i % size);
+    answers.emplace_back(form, options, place, prompt.questions[i], draft);
   }
-  for (std::int64_t looks = 0;; looks += std::ssize(step_.looks)) {
-    step_.clear();
-    step_.head = options.mode == Mode::exact ? Head::full : Head::answer;
-    bool reads = false;
-    for (AnswerProgress& answer : answers) reads |= answer.extend(step_, looks, *backend_);
-    if (step_.runs.empty()) break;
-    feed(decoding);
-    if (!reads) continue;
-    const auto choices = backend_->choices();
-    for (const Run& run : step_.runs) {
-      answers[static_cast<std::size_t>(run.question)].confirm(choices, *backend_);
-    }
+  for (std::size_t first = 0; first < answers.size(); first += size) {
+    if (first > 0) backend_->next_questions();
+    const std::size_t count = std::min(size, answers.size() - first);
+    answer_group(std::span(answers).subspan(first, count), options.mode, decoding);
   }
   const auto choices = backend_->choices();
   decoding.answers.reserve(answers.size());
@@ -151,12 +178,11 @@ Decoding Decoder::decode(const Form& form, const Prompt& prompt, const DecodeOpt
     decoding.drafts.accepted += answer.drafts().accepted;
     decoding.drafts.free += answer.drafts().free;
   }
-  decoding.seconds.graphs = backend_->graph_seconds();
-  if (const auto passes = backend_->pass_seconds(); passes.size() > 1) {
-    decoding.seconds.prefix = passes[0];
-    decoding.seconds.suffix = passes[1];
-    decoding.seconds.decode = std::accumulate(passes.begin() + 2, passes.end(), 0.0);
+  if (const auto passes = backend_->pass_seconds(); !passes.empty()) {
+    decoding.seconds = {};
+    for (std::size_t k = 0; k < passes.size(); ++k) decoding.seconds.*stages_[k] += passes[k];
   }
+  decoding.seconds.graphs = backend_->graph_seconds();
   return decoding;
 }
 

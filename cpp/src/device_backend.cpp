@@ -190,17 +190,17 @@ void DeviceBackend::start_cleanly() {
   unclean_ = false;
 }
 
+std::int64_t DeviceBackend::most_questions() const noexcept {
+  return options_.most_questions > 0 ? options_.most_questions : Backend::most_questions();
+}
+
 void DeviceBackend::begin(const Extent& extent) {
   penalty_check_.begin(extent.penalty, 0);
-  EDGEPOSE_CHECK(
-      options_.most_questions <= 0 || extent.questions <= options_.most_questions,
-      InvalidInput,
-      "[questions] at most ",
-      options_.most_questions,
-      " at once, for which the engines were built; got ",
-      extent.questions,
-      "; ask for fewer keypoints, or build with a larger batch"
-  );
+  if (extent.questions > most_questions()) {
+    internal_error(
+        "device backend", message(extent.questions, " questions at once of ", most_questions())
+    );
+  }
   start_cleanly();
   extent_ = extent;
   lengths_.assign(as_size(extent.questions), 0);
@@ -222,6 +222,9 @@ void DeviceBackend::begin(const Extent& extent) {
   marks_ = 0;
   seconds_.clear();
 }
+
+// Passes are done in order, so a row is not written to before everybody has read it.
+void DeviceBackend::next_questions() { lengths_.assign(lengths_.size(), 0); }
 
 void DeviceBackend::reserve_rope(std::int64_t positions) {
   if (positions <= rope_positions_) return;

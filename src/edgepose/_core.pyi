@@ -225,6 +225,7 @@ class DecoderLoop:
         penalise_numbers: bool = False,
         image_token: int = -1,
     ) -> Decoding: ...
+    def groups(self, questions: int) -> int: ...
 
 class HostDecoder(DecoderLoop):
     def __init__(

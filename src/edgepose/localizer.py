@@ -276,8 +276,12 @@ class Localizer:
         return located
 
     def _count_passes(self, inquiries: list[Inquiry], stage: str, progress: Progress) -> Callable[[], None]:
-        # Vision, prefix and suffix; then one pass a free token, the first being the suffix pass's.
-        total = sum(2 + inquiry.form.looks + (1 if self._exact else 0) for inquiry in inquiries)
+        # Vision and prefix; then one pass a free token for each group, the first being the suffix pass.
+        def guess(inquiry: Inquiry) -> int:
+            groups = self._decoder.groups(len(inquiry.prompt.suffixes))
+            return 2 + groups * (inquiry.form.looks + (1 if self._exact else 0))
+
+        total = sum(guess(inquiry) for inquiry in inquiries)
         done = 0
 
         def passed() -> None:
@@ -293,7 +297,6 @@ class Localizer:
         seen = inquiry.see()
         preprocessed = time.perf_counter()
         image = self._backend.encode(seen)
-        encoded = time.perf_counter()
         image_token = manifest.prompt.image_token
         decoding = self._decoder.decode(
             form=inquiry.form,
@@ -313,16 +316,16 @@ class Localizer:
             image_token=-1 if image_token is None else image_token,
         )
         located.append(inquiry.read(decoding.answers))
-        passes, seconds = decoding.passes, decoding.seconds
+        passes, seconds, vision = decoding.passes, decoding.seconds, self._backend.vision_seconds
         located.passes += Passes(1, passes.prefix, passes.suffix, passes.decode)
         located.drafts += Drafts(decoding.drafts.offered, decoding.drafts.accepted, decoding.drafts.free)
         for name, value in (
             ("preprocess", preprocessed - start),
-            ("vision", encoded - preprocessed),
+            ("vision", vision),
             ("prefix", seconds.prefix),
             ("suffix", seconds.suffix),
             ("decode", seconds.decode),
-            ("graphs", encoded - preprocessed + seconds.graphs),
+            ("graphs", vision + seconds.graphs),
             ("total", time.perf_counter() - start),
         ):
             located.timings_ms[name] = located.timings_ms.get(name, 0.0) + 1000 * value

@@ -78,7 +78,7 @@ class Localization(list[Pose]):
     """What the previous frame's answers were worth; only `Localizer.track` offers any."""
 
     timings_ms: dict[str, float]
-    """Milliseconds per stage, summed over people; `total` is the whole call."""
+    """Milliseconds per stage, summed over people; `total` is the whole call. A GPU times its own stages."""
 
     def __init__(
         self,

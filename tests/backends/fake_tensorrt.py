@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import enum
 import json
+import time
 import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -237,12 +238,20 @@ def open_fake_engines(bundle: Bundle, engines: Path) -> OpenedEngines:
 
 
 class HostMemory:
-    """Host memory that behaves like a GPU's."""
+    """Host memory that behaves like a GPU's.
+
+    Args:
+        integrated: as of a GPU.
+        waits: how often the stream has been waited for, where somebody else does it.
+    """
 
     stream = STREAM
 
-    def __init__(self, *, integrated: bool = False) -> None:
+    def __init__(self, *, integrated: bool = False, waits: Callable[[], int] = lambda: 0) -> None:
         self.integrated = integrated
+        self._waits, self._own_waits = waits, 0
+        self._marks: dict[int, tuple[float, int]] = {}
+        self.late = 0.0  # seconds by which the stream is behind those who enqueue
         self._arrays: list[NDArray[np.uint8]] = []
         self._captures: list[list[Callable[[], None]]] = []
         self.uploads = self.replays = 0
@@ -278,7 +287,20 @@ class HostMemory:
         for enqueue in self._captures[capture]:
             enqueue()
 
-    def synchronise(self) -> None: ...
+    def mark(self, number: int) -> None:
+        self._marks[number] = time.perf_counter() + self.late, self._waited()
+
+    def seconds_between(self, first: int, second: int) -> float:
+        (start, _), (end, before) = self._marks[first], self._marks[second]
+        assert self._waited() > before, "a mark is read before the stream was waited for"
+        return end - start
+
+    def _waited(self) -> int:
+        return self._own_waits + self._waits()
+
+    def synchronise(self) -> None:
+        self._own_waits += 1
+
     def close(self) -> None: ...
 
 
@@ -287,12 +309,14 @@ class FakeTensorRtBackend(TensorRtBackend):
 
     gpu = traits()
     encoding = False
+    engine_seconds = 0.0  # that a run takes longer on the GPU than to enqueue
 
     def _load_library(self, name: RuntimeName) -> Library:
         self.counts = {"contexts": 0, "runs": 0}
         return library(self.counts, name, self._flush)
 
     def _flush(self) -> None:
+        self.memory.late += self.engine_seconds
         # The decoder's own runs come out of the queue; in front of them there is nothing to do.
         if self.encoding:
             self._device.synchronise()
@@ -305,5 +329,7 @@ class FakeTensorRtBackend(TensorRtBackend):
             self.encoding = False
 
     def _open_device(self) -> tuple[Device, GpuMemory, Any]:
-        self.memory = HostMemory(integrated=self.gpu.integrated)
-        return HostDevice(), self.memory, self.gpu
+        device = HostDevice()
+        integrated = self.gpu.integrated
+        self.memory = HostMemory(integrated=integrated, waits=lambda: device.counts.synchronisations)
+        return device, self.memory, self.gpu

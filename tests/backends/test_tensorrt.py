@@ -21,13 +21,21 @@ from edgepose.backends.tensorrt import TensorRtBackend
 from edgepose.bundle import Bundle
 from edgepose.engine import EngineManifest
 from edgepose.engines.recipe import Shapes
-from edgepose.errors import BackendError, BackendUnavailableError, EngineMismatchError, InvalidInputError
+from edgepose.errors import (
+    BackendError,
+    BackendUnavailableError,
+    DecodeError,
+    EngineMismatchError,
+    InvalidInputError,
+)
 from edgepose.images import load_image
+from edgepose.keypoints import DEFAULT_TEXTS
 from edgepose.verify import verify_bundle
 
-from ..device_backends import Mode, expect_same
+from ..device_backends import Mode, expect_same, expect_same_answers
 from .bundles import bundle_of
 from .fake_tensorrt import FakeTensorRtBackend, traits, write_engines
+from .gpu_cases import InterfaceArray
 
 ASSETS = Path(edgepose.__file__).parent / "assets"
 BOX = (300.0, 60.0, 220.0, 400.0)
@@ -220,16 +228,94 @@ def test_a_damaged_engine_is_refused(engines: Callable[[str], Path], tmp_path: P
 
 
 @pytest.mark.usefixtures("on_gpu")
-def test_more_than_the_engines_were_built_for_is_refused(tmp_path: Path) -> None:
-    bundle = Bundle.open(bundle_of("posellm"))
-    directory = tmp_path / "two"
-    write_engines(bundle, directory, shapes=Shapes(images=1, extra_tokens=0, questions=2))
-    localizer = Localizer(bundle_of("posellm"), engines=directory)
+def test_more_keypoints_than_the_engines_batch_are_located_in_groups(engines: Callable[[str], Path]) -> None:
     image = load_image(ASSETS / "person.jpg")
-    localizer.locate(image, boxes=[BOX], keypoints=["nose", "left wrist"])
-    with pytest.raises(InvalidInputError, match="at most 2 at once"):
-        localizer.locate(image, boxes=[BOX], keypoints=["nose", "left wrist", "right wrist"])
+    cpu = Localizer(bundle_of("posellm"), threads=1)
+    gpu = Localizer(bundle_of("posellm"), engines=engines("posellm"))
+    names = list(DEFAULT_TEXTS)[:20]
+    expected = cpu.locate(image, boxes=[BOX], keypoints=names)
+    assert len(expected[0]) == 20 > len(cpu.locate(image, boxes=[BOX])[0])
+    for _ in range(3):  # eager, captured, replayed
+        before = device_of(gpu).counts
+        got = gpu.locate(image, boxes=[BOX], keypoints=names)
+        expect_same_answers(got, expected)
+        passes = got.passes
+        assert (passes.vision, passes.prefix, passes.suffix) == (1, 1, 2)
+        assert passes.decode == 2 * expected.passes.decode
+    assert device_of(gpu).counts.synchronisations - before.synchronisations == 1
+    frames = [np.roll(image, 3 * shift, axis=1) for shift in range(4)]
+    tracks = (each.track(frames, boxes=[BOX], keypoints=names) for each in (gpu, cpu))
+    for got, expected in zip(*tracks, strict=True):
+        expect_same_answers(got, expected)
+        assert got.drafts == expected.drafts
+
+
+@pytest.mark.usefixtures("on_gpu")
+@pytest.mark.parametrize("mode", ["constrained", "exact"])
+def test_engines_for_one_question_answer_any_number(mode: Mode, tmp_path: Path) -> None:
+    write_engines(
+        Bundle.open(bundle_of("posellm")),
+        tmp_path / "one",
+        shapes=Shapes(images=1, extra_tokens=8, questions=1),
+    )
+    image = load_image(ASSETS / "person.jpg")
+    cpu = Localizer(bundle_of("posellm"), decode=mode, threads=1)
+    gpu = Localizer(bundle_of("posellm"), decode=mode, engines=tmp_path / "one")
+    for names in (["nose", "left wrist", "right wrist"], ["nose"]):
+        got, expected = (each.locate(image, boxes=[BOX], keypoints=names) for each in (gpu, cpu))
+        expect_same_answers(got, expected)
+        assert (got.passes.prefix, got.passes.suffix) == (1, len(names))
+
+
+@pytest.mark.usefixtures("on_gpu")
+def test_longer_questions_than_the_engines_were_built_for_are_refused(tmp_path: Path) -> None:
+    write_engines(
+        Bundle.open(bundle_of("posellm")), tmp_path / "short", shapes=Shapes(images=1, extra_tokens=0)
+    )
+    localizer = Localizer(bundle_of("posellm"), engines=tmp_path / "short")
+    image = load_image(ASSETS / "person.jpg")
+    long = {"thumb": "The tip of the thumb. " * 20, "heel": "The end of the foot. " * 20}
+    with pytest.raises(DecodeError, match="for which the engines were built"):
+        localizer.locate(image, boxes=[BOX], keypoints=long)
     localizer.locate(image, boxes=[BOX], keypoints=["nose"])  # and goes on
+
+
+@pytest.mark.usefixtures("on_gpu")
+@pytest.mark.parametrize("family", ["posellm", "taihri"])
+def test_stages_are_parts_of_the_whole_time(family: str, engines: Callable[[str], Path]) -> None:
+    image = load_image(ASSETS / "person.jpg")
+    gpu = Localizer(bundle_of(family), engines=engines(family))
+    for _ in range(4):  # eager, captured, replayed
+        if family == "taihri":
+            timings = gpu.ask(image, "Please shake my hand", camera=CAMERA).timings_ms
+        else:
+            timings = gpu.locate(image, boxes=[BOX]).timings_ms
+        stages = [timings[stage] for stage in ("preprocess", "vision", "prefix", "suffix", "decode")]
+        assert min(stages) > 0
+        assert sum(stages) <= timings["total"] * 1.01
+        assert timings["graphs"] == pytest.approx(sum(stages[1:]))
+
+
+@pytest.mark.parametrize("where", ["host", "gpu"])
+def test_vision_is_timed_on_the_gpu(
+    where: str,
+    on_gpu: type[FakeTensorRtBackend],
+    engines: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    image = load_image(ASSETS / "person.jpg")
+    frame = InterfaceArray(image) if where == "gpu" else image
+    monkeypatch.setattr(on_gpu, "engine_seconds", 100.0)
+    gpu = Localizer(bundle_of("posellm"), engines=engines("posellm"))
+    for _ in range(4):  # eager, captured, replayed
+        timings = gpu.locate(frame, boxes=[BOX]).timings_ms
+        # Encoder and connector, but nothing of the decoder, whose engines are as late.
+        assert 200_000 <= timings["vision"] < 250_000
+        assert timings["graphs"] == pytest.approx(
+            sum(timings[stage] for stage in ("vision", "prefix", "suffix", "decode"))
+        )
+    monkeypatch.setattr(on_gpu, "engine_seconds", 0.0)
+    assert gpu.locate(frame, boxes=[BOX, BOX]).timings_ms["vision"] < 50_000
 
 
 def test_backends_say_which_engines_they_take(engines: Callable[[str], Path]) -> None:
@@ -314,10 +400,12 @@ def test_cuda_python_takes_the_arguments_that_it_is_given() -> None:
         lambda: memory.wait_for(1),
         lambda: memory.capture(lambda: None),
         lambda: memory.replay(0),
+        lambda: memory.mark(0),
         memory.synchronise,
         lambda: memory._call("cudaMemsetAsync", 256, 0, 16, 0),
         lambda: memory._call("cudaHostGetDevicePointer", 256, 0),
         lambda: memory._call("cudaEventRecord", 0, 1),
+        lambda: memory._call("cudaEventElapsedTime", 0, 0),
         lambda: memory._call("cudaStreamWaitEvent", 0, 0, 0),
         lambda: memory._call("cudaStreamEndCapture", 0),
         lambda: memory._call("cudaGraphInstantiate", 0, 0),

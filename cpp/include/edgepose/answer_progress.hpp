@@ -21,7 +21,8 @@ namespace edgepose {
 
 class AnswerProgress {
  public:
-  // `form`, `tokens` of the question, `draft` and `options` must outlive it.
+  // `form`, `tokens` of the question, `draft` and `options` must outlive it. `question`: its number
+  // with the backend.
   AnswerProgress(
       const Form& form,
       const DecodeOptions& options,

@@ -5,12 +5,14 @@
 // answer of known form without a host synchronisation; only `choices` waits. One thread at a time.
 #pragma once
 
+#include "edgepose/error.hpp"
 #include "edgepose/logits.hpp"
 #include "edgepose/positions.hpp"
 #include "edgepose/token_history.hpp"
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <span>
 #include <vector>
@@ -31,9 +33,9 @@ constexpr std::int64_t look_of(Feed feed) noexcept { return -1 - static_cast<std
 
 // Consecutive tokens of one question, `looks` of which are looked at.
 struct Run {
-  std::int32_t question = 0;
-  std::int32_t slot = 0;   // place of the first token behind the prefix
-  std::int32_t first = 0;  // tokens are Step::feeds[first, first + count)
+  std::int32_t question = 0;  // from 0 on, below Extent::questions
+  std::int32_t slot = 0;      // place of the first token behind the prefix
+  std::int32_t first = 0;     // tokens are Step::feeds[first, first + count)
   std::int32_t count = 0;
   std::int32_t looks = 0;
 };
@@ -67,9 +69,9 @@ struct Step {
 
 // What one `begin` announces.
 struct Extent {
-  std::int64_t prefix = 0;  // tokens of the shared prefix
-  std::int64_t questions = 0;
-  std::int64_t suffix = 0;  // most tokens of one question, its answer included
+  std::int64_t prefix = 0;     // tokens of the shared prefix
+  std::int64_t questions = 0;  // at once, see Backend::most_questions
+  std::int64_t suffix = 0;     // most tokens of one question, its answer included
   Penalty penalty = {};
 };
 
@@ -93,11 +95,22 @@ class Backend {
   // What a step's looks may refer to, by index; alphabet 0 has the numbers.
   virtual const std::vector<Alphabet>& alphabets() const noexcept = 0;
 
+  // How many questions `begin` takes. Where there are more, some wait until others are answered.
+  virtual std::int64_t most_questions() const noexcept {
+    return std::numeric_limits<std::int64_t>::max();
+  }
+
   // Forgets the last prompt and makes room for the next.
   virtual void begin(const Extent& extent) = 0;
 
   // Runs the shared prefix once.
   virtual void feed_prefix(const Prefix& prefix) = 0;
+
+  // Forgets the questions but not the prefix: as many others, or fewer, are fed in their places.
+  // What is counted since `begin` goes on. For backends that do not take all questions at once.
+  virtual void next_questions() {
+    internal_error("backend", "more questions behind a prefix than were announced");
+  }
 
   // Feeds tokens behind the prefix and looks at some of them.
   virtual void feed(const Step& step) = 0;
@@ -108,7 +121,7 @@ class Backend {
   // Forgets the tokens of `question` from slot `length` on.
   virtual void truncate(std::int64_t question, std::int64_t length) = 0;
 
-  // `question` is not fed again before the next `begin`, so that nothing need be kept of it.
+  // `question` is not fed again before the next questions come, so that nothing need be kept of it.
   virtual void retire(std::int64_t question) = 0;
 
   // Seconds spent inside the graphs since `begin`.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What this is: the loop from prompt to answers. All questions share one image prefix and run as
-// one batch; tokens that the form forces ride along with free ones, and so do drafts of the
-// answers.
+// one batch, or in groups that the backend takes; tokens that the form forces ride along with free
+// ones, and so do drafts of the answers.
 // Contract: for one thread at a time. `constrained` always yields an answer of the form; `exact`
 // yields the tokens of plain greedy search over the whole vocabulary, whatever they are. Drafts
 // change the number of passes and nothing else.
@@ -21,6 +21,8 @@
 #include <vector>
 
 namespace edgepose {
+
+class AnswerProgress;
 
 // What to ask: tokens (and image rows) before all questions, then each question's own tokens.
 struct Prompt {
@@ -62,14 +64,21 @@ class Decoder {
   // `form`: of the answers, over the backend's alphabets; InvalidInput otherwise.
   Decoding decode(const Form& form, const Prompt& prompt, const DecodeOptions& options);
 
+  // Into how many groups so many questions are split, each with passes of its own.
+  std::int64_t groups(std::int64_t questions) const noexcept;
+
  private:
   void begin(
       const Form& form, const Prompt& prompt, const DecodeOptions& options, Decoding& decoding
   );
-  void feed(Decoding& decoding);
+  void answer_group(std::span<AnswerProgress> group, Mode mode, Decoding& decoding);
+  void feed(Decoding& decoding, bool first);
+  std::int64_t group_size(const Prompt& prompt) const noexcept;
 
   Backend* backend_;
   Step step_;
+  std::int64_t looks_ = 0;                       // of all steps so far
+  std::vector<double DecodeSeconds::*> stages_;  // that each pass belongs to
 };
 
 }  // namespace edgepose

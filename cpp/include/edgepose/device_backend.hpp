@@ -3,7 +3,7 @@
 // lays out a pass, sends its plan ahead and goes on; it waits in `choices` and nowhere else.
 // Contract: `graphs`, the device and the embedding table outlive it. A shape runs as it is at first,
 // is captured the second time and replayed from then on. Each question keeps its row until the next
-// `begin`, so that shapes do not change when one retires.
+// questions come, and a row without one is padding, so that shapes do not change when one retires.
 #pragma once
 
 #include "edgepose/backend.hpp"
@@ -45,8 +45,10 @@ class DeviceBackend final : public Backend {
   ~DeviceBackend() override;
 
   const std::vector<Alphabet>& alphabets() const noexcept override { return alphabets_; }
+  std::int64_t most_questions() const noexcept override;
   void begin(const Extent& extent) override;
   void feed_prefix(const Prefix& prefix) override;
+  void next_questions() override;
   void feed(const Step& step) override;
   std::span<const Choice> choices() override;
   void truncate(std::int64_t question, std::int64_t length) override;

@@ -57,6 +57,12 @@ class Backend(Protocol):
     takes_gpu_frames: bool
     """Whether frames may lie in the memory of the backend's GPU."""
 
+    @property
+    def vision_seconds(self) -> float:
+        """How long the last `encode` took, seconds on the clock of what ran it; known when the decoder has
+        answered."""
+        ...
+
     def encode(self, inputs: EncoderInputs) -> EncodedImage:
         """Run vision encoder and connector once.
 

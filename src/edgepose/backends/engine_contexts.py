@@ -118,7 +118,7 @@ class Engines:
             wrong = min(refusals.values(), key=len)
             raise EngineMismatchError(
                 f"[engine {self._directory}] expected shapes within a profile of {graph}; got: "
-                f"{'; '.join(wrong[:3])}; build the engines for longer prompts or more questions "
+                f"{'; '.join(wrong[:3])}; build the engines for longer prompts "
                 "(shapes in the recipe)"
             )
         if self._scratch == 0:

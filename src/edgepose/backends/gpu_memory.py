@@ -64,6 +64,14 @@ class GpuMemory(Protocol):
         """Put a capture into the stream."""
         ...
 
+    def mark(self, number: int) -> None:
+        """Note the time at which the stream gets here; any number of marks, from 0 on."""
+        ...
+
+    def seconds_between(self, first: int, second: int) -> float:
+        """Between two marks, once the stream was waited for."""
+        ...
+
     def synchronise(self) -> None:
         """Wait until the stream is empty."""
         ...
@@ -108,7 +116,7 @@ class CudaMemory:
         self._device_memory: list[int] = []
         self._host_memory: list[int] = []
         self._captures: list[Any] = []
-        self._event: Any = None
+        self._events: dict[str | int, Any] = {}
 
     @property
     def stream(self) -> int:
@@ -140,10 +148,9 @@ class CudaMemory:
         self.synchronise()
 
     def wait_for(self, stream: int) -> None:
-        if self._event is None:
-            self._event = self._call("cudaEventCreate")
-        self._call("cudaEventRecord", self._event, stream)
-        self._call("cudaStreamWaitEvent", self._stream, self._event, 0)
+        event = self._event("wait")
+        self._call("cudaEventRecord", event, stream)
+        self._call("cudaStreamWaitEvent", self._stream, event, 0)
 
     def capture(self, enqueue: Callable[[], None]) -> int | None:
         mode = self._cuda.cudaStreamCaptureMode(_THREAD_LOCAL)
@@ -162,6 +169,12 @@ class CudaMemory:
     def replay(self, capture: int) -> None:
         self._call("cudaGraphLaunch", self._captures[capture], self._stream)
 
+    def mark(self, number: int) -> None:
+        self._call("cudaEventRecord", self._event(number), self._stream)
+
+    def seconds_between(self, first: int, second: int) -> float:
+        return float(self._call("cudaEventElapsedTime", self._event(first), self._event(second))) / 1000
+
     def synchronise(self) -> None:
         self._call("cudaStreamSynchronize", self._stream)
 
@@ -173,9 +186,14 @@ class CudaMemory:
             self._cuda.cudaFree(address)
         for address in self._host_memory:
             self._cuda.cudaFreeHost(address)
-        if self._event is not None:
-            self._cuda.cudaEventDestroy(self._event)
-        self._captures, self._device_memory, self._host_memory, self._event = [], [], [], None
+        for event in self._events.values():
+            self._cuda.cudaEventDestroy(event)
+        self._captures, self._device_memory, self._host_memory, self._events = [], [], [], {}
+
+    def _event(self, name: str | int) -> Any:
+        if name not in self._events:
+            self._events[name] = self._call("cudaEventCreate")
+        return self._events[name]
 
     def _call(self, name: str, *arguments: Any) -> Any:
         """The one result of a call, or None."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import platform
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -170,6 +171,7 @@ class OnnxRuntimeBackend:
         self, bundle: Bundle, *, threads: int | None = None, progress: Progress | None = None
     ) -> None:
         self.on_pass: Callable[[], None] | None = None
+        self.vision_seconds = 0.0
         self._bundle = bundle
         self._sessions = _Sessions(bundle, threads, progress)
         for graph in (VISION_ENCODER, CONNECTOR):
@@ -177,10 +179,13 @@ class OnnxRuntimeBackend:
 
     def encode(self, inputs: EncoderInputs) -> EncodedImage:
         """See `edgepose.backends.Backend`."""
+        start = time.perf_counter()
         arrays = {name: array for name, array in inputs.items() if isinstance(array, np.ndarray)}
         features = self._sessions.run(VISION_ENCODER, arrays)
         self._passed(VISION_ENCODER)
-        return EncodedImage.from_outputs(self._sessions.run(CONNECTOR, features))
+        image = EncodedImage.from_outputs(self._sessions.run(CONNECTOR, features))
+        self.vision_seconds = time.perf_counter() - start
+        return image
 
     def decoder(self, alphabets: list[list[int]], *, exact: bool) -> HostDecoder:
         """See `edgepose.backends.Backend`."""

@@ -181,6 +181,11 @@ class TensorRtBackend:
     def _open_device(self) -> tuple[Device, GpuMemory, Any]:
         return open_gpu()
 
+    @property
+    def vision_seconds(self) -> float:
+        """See `edgepose.backends.Backend`; the GPU's own clock."""
+        return self._encoder.seconds
+
     def encode(self, inputs: EncoderInputs) -> EncodedImage:
         """See `edgepose.backends.Backend`."""
         outputs = self._encoder.encode(inputs)

@@ -98,6 +98,16 @@ void warp(
   device.launch(kernel);
 }
 
+void remap(Device& device, const PixelView& frame, std::uintptr_t map, const PixelView& target) {
+  RemapKernel kernel;
+  kernel.from = frame;
+  kernel.width = target.width;
+  kernel.height = target.height;
+  kernel.map = reinterpret_cast<const float*>(map);
+  kernel.target = const_cast<std::byte*>(target.data);
+  device.launch(kernel);
+}
+
 void resample(
     Device& device,
     const PixelView& frame,
@@ -176,7 +186,16 @@ void register_device(py::module_& module) {
           py::arg("height"),
           py::arg("width"),
           py::arg("strides")
-      );
+      )
+      .def_property_readonly(
+          "address",
+          [](const PixelView& view) { return reinterpret_cast<std::uintptr_t>(view.data); }
+      )
+      .def_readonly("height", &PixelView::height)
+      .def_readonly("width", &PixelView::width)
+      .def_property_readonly("strides", [](const PixelView& view) {
+        return py::make_tuple(view.row_stride, view.pixel_stride, view.channel_stride);
+      });
 
   py::class_<DeviceCounts>(module, "DeviceCounts", "What a device was asked for so far.")
       .def_readonly("synchronisations", &DeviceCounts::synchronisations)
@@ -202,6 +221,15 @@ void register_device(py::module_& module) {
           "Cuts a square out, bilinear, black outside, normalised, into (1, 3, size, size). "
           "inverse: "
           "crop pixels to frame pixels, six numbers row by row."
+      )
+      .def(
+          "remap",
+          &remap,
+          py::arg("frame"),
+          py::arg("map"),
+          py::arg("target"),
+          "Each pixel of a contiguous image from where a map says, bilinear, black outside. map: "
+          "address of float32 (2, height, width), x and y in the frame."
       )
       .def(
           "resample",

@@ -10,13 +10,16 @@ import ctypes
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgepose.crop import SquareCrop
 from edgepose.errors import InvalidInputError
 from edgepose.frame import FocalFrame
+
+if TYPE_CHECKING:
+    from edgepose.camera import Camera
 
 __all__ = ["CutPatches", "GpuFrame", "WarpedCrop", "gpu_frame"]
 
@@ -58,9 +61,10 @@ class WarpedCrop:
 
 @dataclass(frozen=True, slots=True)
 class CutPatches:
-    """`patchify` of `FocalFrame.apply` of a frame on the GPU."""
+    """`patchify` of `FocalFrame.apply` of `Camera.undistort` of a frame on the GPU."""
 
     frame: GpuFrame
+    camera: Camera
     focal: FocalFrame
     patch: int
     merge: int

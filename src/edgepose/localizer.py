@@ -121,7 +121,8 @@ class Localizer:
         Args:
             image: path, (H, W, 3) uint8 RGB array, or Pillow image. EXIF rotation is ignored, as published.
                 With engines also an array on the GPU (`__cuda_array_interface__`, DLPack: PyCUDA, CuPy,
-                torch), which is not copied and has to stay as it is until the answer is there.
+                torch), which is not copied and has to stay as it is until the answer is there; a lens's
+                distortion is taken out there too.
             boxes: for bundles that look at one person's crop (LocLLM, PoseLLM): one `(x, y, width, height)`
                 per person, pixels of the image, origin at the top-left pixel's centre (OpenCV), clipped to
                 the image as published. Bundles that look at the whole frame (TAIHRI) take none.

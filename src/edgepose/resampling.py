@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The weights with which Pillow resamples images, for whoever resamples without Pillow.
+"""The weights and the order in which Pillow resamples images, for whoever resamples without Pillow.
 
 Applying them does not belong here: see cpp/include/edgepose/image_kernels.hpp.
 """
@@ -12,9 +12,27 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["pillow_weights"]
+__all__ = ["pillow_order", "pillow_weights"]
 
 _BITS = 22  # of fractions
+
+
+def pillow_order(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, int]:
+    """Which axis the Pillow at hand resamples first, between which images are rounded: 0 across, 1 down.
+
+    Args:
+        size: (width, height), pixels.
+        target: (width, height) of the result.
+
+    Source:
+        Pillow's Resample.c: across first, but from Pillow 13 on down first where more than twice as many
+        rows are lost as columns.
+    """
+    import PIL
+
+    rows, columns = size[1] - target[1], size[0] - target[0]
+    down_first = int(PIL.__version__.split(".")[0]) >= 13 and rows > 0 and rows > 2 * columns
+    return (1, 0) if down_first else (0, 1)
 
 
 def pillow_weights(

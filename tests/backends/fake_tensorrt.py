@@ -46,6 +46,7 @@ from edgepose.tensorrt_library import Library, RuntimeName
 
 VERSION = "10.3.0"
 STREAM = 77
+_FENCE = 256  # bytes behind each memory
 _NUMPY = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int64)": "int64"}
 
 
@@ -252,18 +253,31 @@ class HostMemory:
         self._waits, self._own_waits = waits, 0
         self._marks: dict[int, tuple[float, int]] = {}
         self.late = 0.0  # seconds by which the stream is behind those who enqueue
-        self._arrays: list[NDArray[np.uint8]] = []
+        self._arrays: dict[int, NDArray[np.uint8]] = {}
+        self._fences: list[NDArray[np.uint8]] = []
+        self._freed: list[NDArray[np.uint8]] = []
         self._captures: list[list[Callable[[], None]]] = []
         self.uploads = self.replays = 0
 
     @property
     def bytes(self) -> int:
-        return sum(array.nbytes for array in self._arrays)
+        return sum(array.nbytes for array in self._arrays.values())
 
     def allocate(self, size: int) -> int:
-        array = np.zeros(size + 256, np.uint8)
-        self._arrays.append(array)
-        return int(array.ctypes.data + 255) // 256 * 256
+        array = np.zeros(size + 256 + _FENCE, np.uint8)
+        address = int(array.ctypes.data + 255) // 256 * 256
+        self._arrays[address] = array
+        self._fences.append(_array(address + size, (_FENCE,), "uint8"))
+        self._fences[-1][...] = 0xA5
+        return address
+
+    def check(self) -> None:
+        """Nothing was written behind memory that was asked for, nor to what was given back."""
+        assert all((fence == 0xA5).all() for fence in (*self._fences, *self._freed))
+
+    def free(self, address: int) -> None:
+        self._freed.append(self._arrays.pop(address))
+        self._freed[-1][...] = 0xA5  # what still reads from there shows in its results
 
     def pinned(self, size: int) -> tuple[NDArray[np.uint8], int]:
         address = self.allocate(size)

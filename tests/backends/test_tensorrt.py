@@ -391,9 +391,11 @@ def test_cuda_python_takes_the_arguments_that_it_is_given() -> None:
 
     memory = CudaMemory(0, integrated=False)
     memory._captures.append(0)
+    memory._device_memory.append(256)
     page = np.zeros(16, np.uint8)
     calls: list[Callable[[], object]] = [
         lambda: memory.allocate(16),
+        lambda: memory.free(256),
         lambda: memory.pinned(16),
         lambda: memory.upload(256, page),
         lambda: memory.download(page, 256),

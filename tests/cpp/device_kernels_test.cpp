@@ -368,5 +368,56 @@ TEST(SpreadKernel, MovesRowsApart) {
   }
 }
 
+TEST(RemapKernel, ReadsBetweenPixelsAndBlackOutside) {
+  constexpr std::int64_t kWidth = 7;
+  constexpr std::int64_t kHeight = 5;
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+  constexpr float kFar = std::numeric_limits<float>::infinity();
+  std::mt19937 random(3);
+  // Of each (height, width, 3) the strides: packed, channel by channel, with a fourth channel.
+  const std::vector<std::vector<std::int64_t>> layouts = {
+      {3 * kWidth, 3, 1}, {kWidth, 1, kHeight * kWidth}, {4 * kWidth + 8, 4, 1}
+  };
+  for (const auto& layout : layouts) {
+    Shared<std::byte> pixels(200);
+    for (std::byte& pixel : pixels) pixel = static_cast<std::byte>(random() % 256);
+    const PixelView frame{pixels.data(), kWidth, kHeight, layout[0], layout[1], layout[2]};
+    // Quarters, so that sums are exact in float32 and some lie between two levels.
+    std::vector<float> x = {kNan, 1.0F, kFar, -kFar, 3e9F, 2.0F, -1.0F, 6.0F, 6.75F, 7.0F};
+    std::vector<float> y = {1.0F, kNan, 1.0F, 2.0F, 1.0F, -3e19F, 2.0F, 4.0F, 4.5F, 4.0F};
+    for (int k = 0; k < 190; ++k) {
+      x.push_back(static_cast<float>(static_cast<int>(random() % 44) - 8) / 4);
+      y.push_back(static_cast<float>(static_cast<int>(random() % 36) - 8) / 4);
+    }
+    Shared<float> map(x.begin(), x.end());
+    map.insert(map.end(), y.begin(), y.end());
+    Shared<std::byte> got(600, std::byte{77});
+    RemapKernel kernel;
+    kernel.from = frame;
+    kernel.width = 20;
+    kernel.height = 10;
+    kernel.map = map.data();
+    kernel.target = got.data();
+    run_here(kernel);
+    for (std::size_t k = 0; k < x.size(); ++k) {
+      for (std::int32_t channel = 0; channel < 3; ++channel) {
+        double expected = 0;  // each pixel counts as much as it is near
+        for (std::int64_t row = 0; row < kHeight; ++row) {
+          for (std::int64_t column = 0; column < kWidth; ++column) {
+            const double across = 1 - std::abs(x[k] - static_cast<double>(column));
+            const double down = 1 - std::abs(y[k] - static_cast<double>(row));
+            if (across > 0 && down > 0) expected += across * down * frame.at(column, row, channel);
+          }
+        }
+        EXPECT_EQ(
+            static_cast<double>(got[3 * k + static_cast<std::size_t>(channel)]),
+            std::nearbyint(expected)
+        ) << x[k]
+          << ' ' << y[k];
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace edgepose

@@ -34,6 +34,7 @@ class CudaPlace:
         pinned[...] = whole
         address = self.memory.allocate(whole.nbytes)
         self.memory.upload(address, pinned)
+        self.memory.synchronise()  # so that any stream may read it
         return InterfaceArray(array, data=(address, False))
 
     def read(self, address: int, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:

@@ -25,6 +25,7 @@ using Kernel = std::variant<
     PenaliseKernel,
     ChooseKernel,
     WarpKernel,
+    RemapKernel,
     ResampleKernel,
     PatchKernel>;
 

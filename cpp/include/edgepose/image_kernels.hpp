@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // What this is: from a frame in the memory of a device to the vision encoder's input, one struct a
 // kernel: see decoder_kernels.hpp for what that means.
-// Contract: frames are uint8 RGB with any strides. The numbers are those of the package's own
-// preprocessing: bilinear as OpenCV 5 warps (equal but for the rounding of single levels),
-// resampling as Pillow does (equal).
-// Source: SquareCrop.warp and normalise in crop.py, FocalFrame.apply in frame.py, patchify in
-// patches.py.
+// Contract: frames are uint8 RGB with any strides. The numbers equal those of the package's own
+// preprocessing to the bit: see Note [fused levels] for OpenCV's, resampling is Pillow's.
+// Source: SquareCrop.warp and normalise in crop.py, Camera.undistort in camera.py, FocalFrame.apply
+// in frame.py, patchify in patches.py.
 #pragma once
 
 #include "edgepose/portable.hpp"
@@ -73,8 +72,53 @@ EDGEPOSE_PORTABLE inline void store_number(
   }
 }
 
-// An affine map of the frame, bilinear, black outside of it, normalised. An index is a pixel of the
-// crop.
+// Note [fused levels]: OpenCV 5 interpolates 8-bit images in float32 and adds each product in one
+// rounding where the processor can (AVX2, NEON), as is done here on every device. Where it cannot,
+// single levels round the other way. Compilers fuse a product and a sum as they please, so what is
+// to be fused says so, and what is not (the slant of a warp) goes through float64.
+
+// A place between the pixels of a frame. Levels are bilinear and black outside of the frame.
+struct PixelPlace {
+  PixelView frame;
+  float across = 0;  // from `column` towards the next, 0 to 1
+  float down = 0;
+  std::int64_t column = 0;
+  std::int64_t row = 0;
+  bool seen = false;  // whether a pixel of the frame has a part in it
+
+  EDGEPOSE_PORTABLE PixelPlace(const PixelView& view, float x, float y) noexcept : frame(view) {
+    const float left = __builtin_floorf(x);
+    const float top = __builtin_floorf(y);
+    // False for NaN too; what is seen fits an integer.
+    seen = left >= -1.0F && top >= -1.0F && left < static_cast<float>(frame.width) &&
+           top < static_cast<float>(frame.height);
+    if (!seen) return;
+    across = x - left;
+    down = y - top;
+    column = static_cast<std::int64_t>(left);
+    row = static_cast<std::int64_t>(top);
+  }
+
+  // A whole number, ties to even.
+  EDGEPOSE_PORTABLE float level(std::int32_t channel) const noexcept {
+    if (!seen) return 0.0F;
+    const float a = pixel(column, row, channel);
+    const float b = pixel(column + 1, row, channel);
+    const float c = pixel(column, row + 1, channel);
+    const float d = pixel(column + 1, row + 1, channel);
+    const float upper = __builtin_fmaf(across, b - a, a);
+    const float lower = __builtin_fmaf(across, d - c, c);
+    return __builtin_rintf(__builtin_fmaf(down, lower - upper, upper));
+  }
+
+  EDGEPOSE_PORTABLE float pixel(std::int64_t x, std::int64_t y, std::int32_t channel)
+      const noexcept {
+    const bool inside = x >= 0 && y >= 0 && x < frame.width && y < frame.height;
+    return inside ? static_cast<float>(frame.at(x, y, channel)) : 0.0F;
+  }
+};
+
+// An affine map of the frame, normalised. An index is a pixel of the crop.
 struct WarpKernel {
   PixelView frame;
   float inverse[6] = {};  // crop pixels to frame pixels, row by row
@@ -85,32 +129,38 @@ struct WarpKernel {
 
   EDGEPOSE_PORTABLE std::int64_t count() const noexcept { return size * size; }
 
-  EDGEPOSE_PORTABLE float level(std::int64_t x, std::int64_t y, std::int32_t channel)
+  EDGEPOSE_PORTABLE float coordinate(std::int64_t u, std::int64_t v, const float* map)
       const noexcept {
-    const bool inside = x >= 0 && y >= 0 && x < frame.width && y < frame.height;
-    return inside ? static_cast<float>(frame.at(x, y, channel)) : 0.0F;
+    const auto slant = static_cast<float>(static_cast<double>(v) * static_cast<double>(map[1]));
+    return __builtin_fmaf(static_cast<float>(u), map[0], slant + map[2]);
   }
 
   EDGEPOSE_PORTABLE void operator()(std::int64_t index) const noexcept {
-    const auto u = static_cast<float>(index % size);
-    const auto v = static_cast<float>(index / size);
-    const float x = u * inverse[0] + v * inverse[1] + inverse[2];
-    const float y = u * inverse[3] + v * inverse[4] + inverse[5];
-    const float left = __builtin_floorf(x);
-    const float top = __builtin_floorf(y);
-    const float across = x - left;
-    const float down = y - top;
-    const auto column = static_cast<std::int64_t>(left);
-    const auto row = static_cast<std::int64_t>(top);
+    const std::int64_t u = index % size;
+    const std::int64_t v = index / size;
+    const PixelPlace place(frame, coordinate(u, v, inverse), coordinate(u, v, inverse + 3));
     for (std::int32_t channel = 0; channel < 3; ++channel) {
-      const float a = level(column, row, channel);
-      const float b = level(column + 1, row, channel);
-      const float c = level(column, row + 1, channel);
-      const float d = level(column + 1, row + 1, channel);
-      const float upper = a + across * (b - a);
-      const float lower = c + across * (d - c);
-      const float rounded = __builtin_rintf(upper + down * (lower - upper));
-      store_number(target, channel * size * size + index, half, normalisation(rounded, channel));
+      const float number = normalisation(place.level(channel), channel);
+      store_number(target, channel * size * size + index, half, number);
+    }
+  }
+};
+
+// Each pixel from where a map says, black where that is outside. An index is a pixel of the result.
+struct RemapKernel {
+  PixelView from;
+  std::int64_t width = 0;  // of the result
+  std::int64_t height = 0;
+  const float* map = nullptr;   // (2, height, width) x and y in `from`, pixels; may be NaN
+  std::byte* target = nullptr;  // (height, width, 3) uint8
+
+  EDGEPOSE_PORTABLE std::int64_t count() const noexcept { return width * height; }
+
+  EDGEPOSE_PORTABLE void operator()(std::int64_t index) const noexcept {
+    const PixelPlace place(from, map[index], map[count() + index]);
+    for (std::int32_t channel = 0; channel < 3; ++channel) {
+      target[index * 3 + channel] =
+          static_cast<std::byte>(static_cast<std::int32_t>(place.level(channel)));
     }
   }
 };

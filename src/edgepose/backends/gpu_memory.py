@@ -37,7 +37,11 @@ class GpuMemory(Protocol):
         ...
 
     def allocate(self, size: int) -> int:
-        """Address of `size` bytes of GPU memory, aligned to 256, kept until `close`."""
+        """Address of `size` bytes of GPU memory, aligned to 256, kept until `free` or `close`."""
+        ...
+
+    def free(self, address: int) -> None:
+        """Give back memory of `allocate` with which nothing is under way any more."""
         ...
 
     def pinned(self, size: int) -> tuple[NDArray[np.uint8], int]:
@@ -45,7 +49,7 @@ class GpuMemory(Protocol):
         ...
 
     def upload(self, address: int, array: NDArray[np.uint8]) -> None:
-        """Copy pinned host memory to the GPU, later, in the stream's order."""
+        """Copy host memory to the GPU in the stream's order; what is not pinned is read at once."""
         ...
 
     def download(self, array: NDArray[np.uint8], address: int) -> None:
@@ -131,6 +135,10 @@ class CudaMemory:
         self._device_memory.append(address)
         self._call("cudaMemsetAsync", address, 0, max(1, size), self._stream)
         return address
+
+    def free(self, address: int) -> None:
+        self._device_memory.remove(address)
+        self._call("cudaFree", address)
 
     def pinned(self, size: int) -> tuple[NDArray[np.uint8], int]:
         host = int(self._call("cudaHostAlloc", max(1, size), _MAPPED))

@@ -7,21 +7,26 @@ cpp/include/edgepose/image_kernels.hpp.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from typing import Any, Literal
+from collections.abc import Hashable
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgepose._core import Device, DeviceArray, PixelView
 from edgepose.backends.gpu_memory import GpuMemory
+from edgepose.backends.gpu_tables import GpuTables
+from edgepose.camera import Camera
 from edgepose.gpu_frames import CutPatches, GpuFrame, WarpedCrop
 
 __all__ = ["GpuPreprocessor"]
 
+_TABLES_KEPT = 16  # a camera's frames use at most five
+_MAPS_KEPT = 4  # cameras; 8 bytes for each pixel of the image
+
 
 class GpuPreprocessor:
-    """Puts kernels into a device's queue. Memory is taken once for each size of image.
+    """Puts kernels into a device's queue. Memory is taken for the largest image and the last few cameras.
 
     Args:
         device: whose kernels.
@@ -30,8 +35,9 @@ class GpuPreprocessor:
 
     def __init__(self, device: Device, memory: GpuMemory) -> None:
         self._device, self._memory = device, memory
-        self._tables: dict[Hashable, int] = {}
-        self._images: dict[Hashable, int] = {}
+        self._tables = GpuTables(device, memory, _TABLES_KEPT)
+        self._maps = GpuTables(device, memory, _MAPS_KEPT)
+        self._images: dict[Hashable, tuple[int, int]] = {}
 
     def fill(self, made: WarpedCrop | CutPatches, target: DeviceArray) -> None:
         """Enqueue what makes an input of the vision encoder.
@@ -53,83 +59,75 @@ class GpuPreprocessor:
 
     def _cut(self, made: CutPatches, target: DeviceArray) -> None:
         focal = made.focal
-        scaled = self._resized(_view(made.frame), focal.image_size, focal.scaled_size, "lanczos")
-        if isinstance(scaled, int):
-            width = focal.scaled_size[0]
-            (left, top), (crop_width, crop_height) = focal.crop_offset, focal.crop_size
-            address, strides = scaled + 3 * (top * width + left), (3 * width, 3, 1)
-        else:  # of the same size: the frame itself
-            (left, top), (crop_width, crop_height) = focal.crop_offset, focal.crop_size
-            strides = made.frame.strides
-            address = made.frame.address + top * strides[0] + left * strides[1]
-        view = PixelView(address, crop_height, crop_width, strides)
-        resized = self._resized(view, focal.crop_size, focal.model_size, "bicubic")
-        if isinstance(resized, int):
-            width, height = focal.model_size
-            view = PixelView(resized, height, width, (3 * width, 3, 1))
-        key = ("levels", made.mean, made.std)
-        levels = self._table(key, lambda: _levels(made.mean, made.std))
+        view = _view(made.frame)
+        if made.camera.is_distorted:
+            view = self._undistorted(view, made.camera)
+        view = self._resized(view, focal.scaled_size, "lanczos")
+        view = _part(view, focal.crop_offset, focal.crop_size)
+        view = self._resized(view, focal.model_size, "bicubic")
+        levels, _ = self._tables.find(("levels", made.mean, made.std), lambda: _levels(made.mean, made.std))
         self._device.cut_patches(view, made.patch, made.merge, levels, target)
 
+    def _undistorted(self, view: PixelView, camera: Camera) -> PixelView:
+        """What `Camera.undistort` makes of an image of this camera's size."""
+        places, _ = self._maps.find(
+            camera, lambda: np.stack(camera.lens.undistortion(camera.matrix, camera.size))
+        )
+        result = self._image("undistorted", camera.size)
+        self._device.remap(view, places, result)
+        return result
+
     def _resized(
-        self,
-        view: PixelView,
-        size: tuple[int, int],
-        target: tuple[int, int],
-        kind: Literal["lanczos", "bicubic"],
-    ) -> int | None:
-        """Address of the image resized, across before down, as Pillow does; None where it has the size."""
-        address = None
-        width, height = size
-        for vertical in (False, True):
-            length, wanted = (height, target[1]) if vertical else (width, target[0])
-            if length == wanted:
+        self, view: PixelView, target: tuple[int, int], kind: Literal["lanczos", "bicubic"]
+    ) -> PixelView:
+        """The image in another size as Pillow makes it; itself where it has the size."""
+        from edgepose.resampling import pillow_order
+
+        for axis in pillow_order((view.width, view.height), target):
+            size = [view.width, view.height]
+            if size[axis] == target[axis]:
                 continue
-            width, height = (width, wanted) if vertical else (wanted, height)
-            first, weights, taps = self._weights(length, wanted, kind)
-            address = self._image((kind, vertical, width, height), 3 * width * height)
-            result = PixelView(address, height, width, (3 * width, 3, 1))
-            self._device.resample(view, vertical, first, weights, taps, result)
+            first, weights, taps = self._weights(size[axis], target[axis], kind)
+            size[axis] = target[axis]
+            result = self._image((kind, axis), (size[0], size[1]))
+            self._device.resample(view, axis == 1, first, weights, taps, result)
             view = result
-        return address
+        return view
 
     def _weights(self, size: int, target: int, kind: Literal["lanczos", "bicubic"]) -> tuple[int, int, int]:
+        """Addresses of what `pillow_weights` returns, and how many neighbours there are."""
         from edgepose.resampling import pillow_weights
 
-        found: list[NDArray[np.int32]] = []
+        address, (count,) = self._tables.find(
+            (size, target, kind),
+            lambda: np.concatenate([part.reshape(-1) for part in pillow_weights(size, target, kind)]),
+        )
+        return address, address + target * np.dtype(np.int32).itemsize, count // target - 1
 
-        def part(number: int) -> Callable[[], NDArray[Any]]:
-            def make() -> NDArray[Any]:
-                if not found:
-                    found.extend(pillow_weights(size, target, kind))
-                return found[number]
-
-            return make
-
-        first = self._table(("first", size, target, kind), part(0))
-        weights = self._table(("weights", size, target, kind), part(1))
-        support = {"lanczos": 3.0, "bicubic": 2.0}[kind]
-        return first, weights, int(np.ceil(support * max(size / target, 1.0))) * 2 + 1
-
-    def _table(self, key: Hashable, make: Callable[[], NDArray[Any]]) -> int:
-        """Address of an array that is uploaded once."""
-        if key not in self._tables:
-            array = np.ascontiguousarray(make())
-            pinned, _ = self._memory.pinned(array.nbytes)
-            pinned[...] = array.view(np.uint8).reshape(-1)
-            self._tables[key] = self._memory.allocate(array.nbytes)
-            self._memory.upload(self._tables[key], pinned)
-        return self._tables[key]
-
-    def _image(self, key: Hashable, size: int) -> int:
-        if key not in self._images:
-            self._images[key] = self._memory.allocate(size)
-        return self._images[key]
+    def _image(self, step: Hashable, size: tuple[int, int]) -> PixelView:
+        """Memory for what a step makes, valid until the step is done again."""
+        width, height = size
+        address, room = self._images.get(step, (0, 0))
+        if room < 3 * width * height:
+            if room:
+                del self._images[step]
+                self._device.synchronise()  # kernels may still read it
+                self._memory.free(address)
+            room = 3 * width * height
+            address = self._memory.allocate(room)
+            self._images[step] = address, room
+        return PixelView(address, height, width, (3 * width, 3, 1))
 
 
 def _view(frame: GpuFrame) -> PixelView:
     height, width, _ = frame.shape
     return PixelView(frame.address, height, width, frame.strides)
+
+
+def _part(view: PixelView, offset: tuple[int, int], size: tuple[int, int]) -> PixelView:
+    (left, top), (width, height) = offset, size
+    address = view.address + top * view.strides[0] + left * view.strides[1]
+    return PixelView(address, height, width, view.strides)
 
 
 def _inverted(matrix: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -135,15 +135,9 @@ class FrameQuestions:
         model_width, model_height = frame.model_size
         rows, cols = model_height // spec.patch_size, model_width // spec.patch_size
 
-        if isinstance(image, GpuFrame) and camera.is_distorted:
-            raise InvalidInputError(
-                f"[camera] expected a lens without distortion for a frame on the GPU; got {camera!r}; "
-                "undistort the frame there, or pass it in host memory"
-            )
-
         def see() -> Mapping[str, NDArray[np.generic] | CutPatches]:
             if isinstance(image, GpuFrame):
-                cut = CutPatches(image, frame, spec.patch_size, spec.merge, spec.mean, spec.std)
+                cut = CutPatches(image, camera, frame, spec.patch_size, spec.merge, spec.mean, spec.std)
                 return {"patches": cut, **self._positions(rows, cols)}
             seen = frame.apply(camera.undistort(image) if camera.is_distorted else image)
             patches = patchify(

@@ -13,7 +13,7 @@ from edgepose.bundle import BinCodecSpec, Bundle, FrameSpec
 from edgepose.engines.recipe import Shapes
 from edgepose.errors import InvalidInputError
 from edgepose.keypoints import KEYPOINT_SETS
-from edgepose.prompts import Prompt, build_prompt
+from edgepose.prompts import Prompt, build_prompt, least_shared
 
 __all__ = ["Lengths", "Range", "measure_lengths"]
 
@@ -117,9 +117,9 @@ def _keypoint_prompts(bundle: Bundle, shapes: Shapes) -> tuple[Range, Range, Ran
 
     default = prompt(list(KEYPOINT_SETS[manifest.keypoints.default].keypoints))
     every = prompt(list(texts))
-    # All questions share least; one question alone shares all but its last token.
-    shared, usual = len(every.prefix), max(map(len, default.suffixes))
-    rest = max(map(len, every.suffixes)) + shapes.extra_tokens
+    # A user's texts may share the prompt's prefix alone; one question alone shares all but its last token.
+    shared, usual = least_shared(manifest.prompt, bundle.tokenizer), max(map(len, default.suffixes))
+    rest = len(every.prefix) + max(map(len, every.suffixes)) - shared + shapes.extra_tokens
     count = len(default.suffixes) if shapes.questions is None else shapes.questions
     return (
         Range(1, count, count),

@@ -17,7 +17,7 @@ from edgepose.bundle import PromptSegment, PromptSpec
 if TYPE_CHECKING:
     import tokenizers
 
-__all__ = ["Prompt", "build_prompt", "split_shared"]
+__all__ = ["Prompt", "build_prompt", "least_shared", "split_shared"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,17 @@ def build_prompt(
     return split_shared(
         [(*prefix, *_encode(tokenizer, _fill(spec.suffix, values)), *ending) for values in questions]
     )
+
+
+def least_shared(spec: PromptSpec, tokenizer: tokenizers.Tokenizer, *, image: int = 0) -> int:
+    """How many tokens any questions share, whatever is asked: those of the bundle's prefix.
+
+    Args:
+        spec: the bundle's prompt.
+        tokenizer: the bundle's tokenizer.
+        image: as for `build_prompt`.
+    """
+    return len(_segments(spec.prefix, tokenizer, image))
 
 
 def split_shared(questions: Sequence[tuple[int, ...]]) -> Prompt:

@@ -80,9 +80,12 @@ def write_engines(bundle: Bundle, directory: Path, *, shapes: Shapes | None = No
             for v in values
         )
         file = directory / engine_file(name)
-        file.write_text(
-            json.dumps({"graph": str(bundle.graph(name)), "profiles": [p.shapes for p in profiles]})
-        )
+        content = {
+            "graph": str(bundle.graph(name)),
+            "profiles": [p.shapes for p in profiles],
+            "scratch": 256 * (1 + len(components)),
+        }
+        file.write_text(json.dumps(content))
         components[name] = Component(
             file=file.name,
             sha256=hash_file(file),
@@ -91,7 +94,7 @@ def write_engines(bundle: Bundle, directory: Path, *, shapes: Shapes | None = No
             graph_sha256=graph_hash(bundle.manifest.files, name),
             profiles=profiles,
             tensors=tensors,
-            device_memory=256,
+            device_memory=256 * (1 + len(components)),
             seconds=0.0,
         )
     manifest = EngineManifest(
@@ -124,10 +127,12 @@ class _Context:
         self,
         session: Any,
         profiles: Sequence[dict[str, Any]],
+        scratch: int,
         counts: dict[str, int],
         flush: Callable[[], None],
     ) -> None:
         self._session, self._profiles, self._counts, self._flush = session, profiles, counts, flush
+        self._scratch = scratch
         self._profile: dict[str, Any] | None = None
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._addresses: dict[str, int] = {}
@@ -151,7 +156,7 @@ class _Context:
         return address != 0
 
     def set_device_memory(self, memory: int, size: int) -> None:
-        assert size >= 256
+        assert size >= self._scratch
         self._memory = memory
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
@@ -164,6 +169,7 @@ class _Context:
         assert stream == STREAM and self._memory
         self._counts["runs"] += 1
         self._flush()
+        _array(self._memory, (self._scratch,), "uint8")[...] = 0x5A
         inputs = {
             v.name: _array(self._addresses[v.name], self._shapes[v.name], _NUMPY[v.type])
             for v in self._session.get_inputs()
@@ -195,17 +201,15 @@ def library(
     listeners: list[Callable[[int, str], None]] = []
 
     class Engine:
-        device_memory_size_v2 = 256
-
         def __init__(self, content: dict[str, Any]) -> None:
-            self._profiles = content["profiles"]
+            self._profiles, self.device_memory_size_v2 = content["profiles"], content["scratch"]
             self._session = onnxruntime.InferenceSession(
                 content["graph"], session_options(1), providers=["CPUExecutionProvider"]
             )
 
         def create_execution_context(self, strategy: Any) -> _Context:
             assert strategy is Strategy.USER_MANAGED
-            return _Context(self._session, self._profiles, counted, flush)
+            return _Context(self._session, self._profiles, self.device_memory_size_v2, counted, flush)
 
     class Strategy(enum.Enum):
         USER_MANAGED = 2

@@ -17,8 +17,9 @@ import edgepose
 from edgepose import Camera, Localizer
 from edgepose._core import Device
 from edgepose.backends import open_backend, tensorrt
+from edgepose.backends.engine_contexts import Engines
 from edgepose.backends.tensorrt import TensorRtBackend
-from edgepose.bundle import Bundle
+from edgepose.bundle import ANSWER_HEAD, LM_HEAD, Bundle
 from edgepose.engine import EngineManifest
 from edgepose.engines.recipe import Shapes
 from edgepose.errors import (
@@ -34,7 +35,7 @@ from edgepose.verify import verify_bundle
 
 from ..device_backends import Mode, expect_same, expect_same_answers
 from .bundles import bundle_of
-from .fake_tensorrt import FakeTensorRtBackend, traits, write_engines
+from .fake_tensorrt import FakeTensorRtBackend, open_fake_engines, traits, write_engines
 from .gpu_cases import InterfaceArray
 
 ASSETS = Path(edgepose.__file__).parent / "assets"
@@ -150,6 +151,24 @@ def test_many_frames_take_no_more_memory_than_a_few(
     assert free_bytes(gpu) >= free
     assert soak_frames % 4 == 0
     expect_same(last, first)
+
+
+def test_engines_that_are_loaded_later_find_enough_scratch_memory(engines: Callable[[str], Path]) -> None:
+    bundle = Bundle.open(bundle_of("posellm"))
+    opened = open_fake_engines(bundle, engines("posellm"))
+    held = Engines(opened.library, opened.manifest, opened.directory, opened.memory, None)
+    sizes = []
+    for graph in (LM_HEAD, ANSWER_HEAD):  # in the order of what the stand-in says they need
+        held.load(graph)
+        spec = bundle.manifest.decoder
+        hidden = opened.memory.allocate(spec.hidden * 4)
+        context = held.context(graph, {"hidden": (hidden, (1, spec.hidden))}, {})
+        for tensor, shape in held.output_shapes(graph, context):
+            context.set_tensor_address(tensor.name, opened.memory.allocate(int(np.prod(shape)) * 4))
+        held.enqueue(graph, context)
+        opened.memory.check()  # every context writes to all of its scratch memory
+        sizes.append(opened.manifest.components[graph].device_memory)
+    assert sizes[0] < sizes[1]
 
 
 @pytest.mark.parametrize("integrated", [False, True])

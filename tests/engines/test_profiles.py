@@ -129,6 +129,12 @@ def test_what_the_runtime_feeds_fits(
     else:
         localizer.locate(image, boxes=[(50, 20, 80, 150)], keypoints=["nose"])
         localizer.locate(image, boxes=[(50, 20, 80, 150)])
+        own = {
+            "thumb": "The thumb is the thickest finger.",
+            "zip": "Zips close jackets.",
+            "42": "42 is a badge.",
+        }
+        localizer.locate(image, boxes=[(50, 20, 80, 150)], keypoints=own)  # they share least
         list(localizer.track([image, image], boxes=[(50, 20, 80, 150)]))
     profiles = {name: profiles_of(bundle, name, recipe) for name in GRAPHS}
     seen = set()

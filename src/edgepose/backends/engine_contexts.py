@@ -52,7 +52,7 @@ class Engines:
         with quiet():
             self._runtime = library.module.Runtime(library.logger)
         self._engines: dict[str, Any] = {}
-        self._scratch = self._scratch_size = 0
+        self._scratch, self._scratch_size, self._scratch_needed = 0, 0, 0
 
     def load(self, graph: str) -> None:
         """Deserialize an engine, unless it is loaded.
@@ -84,8 +84,8 @@ class Engines:
         self._engines[graph] = engine
         with quiet():
             size = getattr(engine, "device_memory_size_v2", None)
-            self._scratch_size = max(
-                self._scratch_size, int(engine.device_memory_size if size is None else size)
+            self._scratch_needed = max(
+                self._scratch_needed, int(engine.device_memory_size if size is None else size)
             )
 
     def context(
@@ -121,8 +121,10 @@ class Engines:
                 f"{'; '.join(wrong[:3])}; build the engines for longer prompts "
                 "(shapes in the recipe)"
             )
-        if self._scratch == 0:
-            self._scratch = self.memory.allocate(self._scratch_size)
+        if self._scratch_size < self._scratch_needed or not self._scratch:
+            # Captures hold on to what earlier contexts were given, so that is kept.
+            self._scratch = self.memory.allocate(self._scratch_needed)
+            self._scratch_size = self._scratch_needed
         engine = self._engines[graph]
         self._heard.clear()
         with self._library.listening(self._hear), quiet():

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Engines on a GPU: time by stage with percentiles, memory, and achieved bandwidth against a measured copy.
+Beside them stand clocks, power mode and temperatures before and after (`board.py`).
 
     python benchmarks/gpu.py BUNDLE ENGINES [--frames 200] [--out FILE]
 
@@ -125,7 +126,8 @@ def _weights(bundle: Bundle) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    from harness import conditions, machine
+    from board import board, moving_clocks
+    from harness import commit, machine
 
     from edgepose.images import load_image
 
@@ -135,6 +137,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--frames", type=int, default=200)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args(arguments)
+    before = board()
+    if moving := moving_clocks(before):
+        print(
+            f"clocks may change while this measures: {', '.join(moving)}; on a Jetson choose a mode "
+            "(sudo nvpmodel -m N) and hold its clocks (sudo jetson_clocks)",
+            file=sys.stderr,
+        )
     image = load_image(IMAGE)
     gpu = Localizer(options.bundle, engines=options.engines)
     agreement = compare(gpu, Localizer(options.bundle), image)
@@ -148,11 +157,12 @@ def main(arguments: list[str]) -> int:
         "runtime": backend._engines.manifest.platform.runtime,
         "bundle": str(options.bundle),
         "precision": gpu.bundle.manifest.precision.name,
-        **machine(1),
-        **conditions(1),
+        "commit": commit(),
+        **machine(1, "tensorrt", "tensorrt_rtx", "cuda-python"),
         "agreement": agreement,
         "copy_gb_per_s": round(copy_bandwidth(backend._memory.stream), 1),
         **measure(gpu, image, options.frames),
+        "board": {"before": before, "after": board()},
     }
     text = json.dumps(report, indent=2)
     print(text)

@@ -39,16 +39,24 @@ def machine(threads: int, *compared: str) -> dict[str, Any]:
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         "system": platform.platform(),
         "python": platform.python_version(),
-        "packages": {name: importlib.metadata.version(name) for name in packages},
+        "packages": {name: version for name in packages if (version := _version(name)) is not None},
     }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def conditions(threads: int) -> dict[str, Any]:
     """What belongs to one set of figures: the commit, and what the machine could do just then."""
-    return {"commit": _commit(), "limits": limits(threads)}
+    return {"commit": commit(), "limits": limits(threads)}
 
 
-def _commit() -> str:
+def commit() -> str:
+    """Of the tree that this file is in; `-dirty` where it differs from it."""
     try:
         where = Path(__file__).parent
         found = subprocess.run(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from edgepose.bundle import MANIFEST_FILE
 from edgepose.errors import InvalidInputError
-from edgepose.export.graphs.builder import to_array
+from edgepose.export.stored_array import to_array
 from edgepose.staged_folder import StagedFolder
 
 __all__ = ["StagedBundle", "write_embeddings"]

@@ -6,7 +6,6 @@ How each of these is done belongs to the modules it calls.
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -20,7 +19,6 @@ from edgepose.bundle import (
     ANSWER_HEAD,
     CONNECTOR,
     EMBEDDINGS_FILE,
-    FORMAT_VERSION,
     GOLDENS_FILE,
     GRAPHS,
     LLM_DECODER,
@@ -28,16 +26,14 @@ from edgepose.bundle import (
     PRECISIONS,
     TOKENIZER_FILE,
     VISION_ENCODER,
-    DecoderSpec,
-    FileSpec,
-    Manifest,
     PrecisionSpec,
     Progress,
     describe_files,
     graph_file,
     write_manifest,
 )
-from edgepose.errors import BundleError, InvalidInputError
+from edgepose.errors import InvalidInputError
+from edgepose.export.bundle_manifest import describe_provenance, describe_quantization, draft_manifest
 from edgepose.export.bundle_writer import StagedBundle, write_embeddings
 from edgepose.export.calibration import Calibration, check_calibration, prepare_decoder, unfinished_bundle
 from edgepose.export.checkpoint import open_checkpoint
@@ -46,10 +42,8 @@ from edgepose.export.families import family as family_named
 from edgepose.export.goldens import write_goldens
 from edgepose.export.graphs.heads import write_head
 from edgepose.export.graphs.llama import write_llm_decoder
-from edgepose.export.models import DecoderConfig
 from edgepose.export.parity import check_parity
 from edgepose.export.peak_memory import peak_rss_bytes
-from edgepose.export.quantize import BLOCKS
 from edgepose.export.smoothing import SmoothedDecoder
 from edgepose.export.weights import ModelWeights
 
@@ -154,7 +148,7 @@ def export_bundle(
         rows = weights.shape("decoder.embed_tokens.weight")[0], weights.shape("lm_head.weight")[0]
         tokenizer.check_vocabulary(*rows)
         source = Source(opened, weights.config, tokenizer, chosen.keypoint_set, options)
-        draft = _draft_manifest(chosen, spec, source)
+        draft = draft_manifest(chosen, spec, source)
 
         table = weights["decoder.embed_tokens.weight"]
         write_embeddings(staged.path / EMBEDDINGS_FILE, table, np.dtype(spec.activations))
@@ -188,8 +182,8 @@ def export_bundle(
             files=describe_files(staged.path, progress),
             parity=parity,
             provenance={
-                **_provenance(source, weights),
-                **_quantization(spec, kept_whole, calibration, smoothing, decoder.errors),
+                **describe_provenance(source, weights),
+                **describe_quantization(spec, kept_whole, calibration, smoothing, decoder.errors),
             },
         )
         write_manifest(staged.path, manifest)
@@ -232,98 +226,6 @@ def _write_graphs(
     write_head(paths[LM_HEAD], head, spec)
     write_head(paths[ANSWER_HEAD], head, spec, token_ids=answer_head)
     return kept_whole
-
-
-def _draft_manifest(chosen: Family[Any], spec: PrecisionSpec, source: Source[Any]) -> Manifest:
-    """The manifest before there are files, checked, so that nothing is found wrong after the work is done."""
-    codec = chosen.codec.spec(source)
-    prompt, keypoints = chosen.questions.specs(source)
-    crop, frame = chosen.view.specs(source)
-    nothing = FileSpec(sha256="0" * 64, bytes=0)
-    names = [*(graph_file(graph) for graph in GRAPHS), EMBEDDINGS_FILE, TOKENIZER_FILE, GOLDENS_FILE]
-    draft = Manifest(
-        format_version=FORMAT_VERSION,
-        family=chosen.name,
-        created_by=f"edgepose {importlib.metadata.version('edgepose')}",
-        precision=spec,
-        crop=crop,
-        frame=frame,
-        vision=chosen.architecture.vision_spec(source.config),
-        decoder=_decoder(source.config.decoder),
-        prompt=prompt,
-        codec=codec,
-        answer_head=chosen.codec.answer_head(codec, source),
-        keypoints=keypoints,
-        files={name: nothing for name in names},
-        provenance={},
-        parity={},
-    )
-    try:
-        Manifest.from_json(draft.to_json())
-    except BundleError as error:
-        raise InvalidInputError(
-            f"[export] expected a checkpoint that a bundle can describe; got: {error}"
-        ) from error
-    return draft
-
-
-def _decoder(config: DecoderConfig) -> DecoderSpec:
-    return DecoderSpec(
-        hidden=config.hidden,
-        layers=config.layers,
-        heads=config.heads,
-        kv_heads=config.kv_heads,
-        head_dim=config.head_dim,
-        rope_theta=config.rope_theta,
-        vocabulary=config.vocabulary,
-        max_positions=config.max_positions,
-        rope_sections=config.rope_sections,
-        deepstack=config.deepstack,
-    )
-
-
-def _provenance(source: Source[Any], weights: ModelWeights[Any, Any]) -> dict[str, object]:
-    opened = source.checkpoint
-    return {
-        "checkpoint": opened.path.resolve().name,
-        "checkpoint_files": {
-            file.name: file.stat().st_size for file in sorted(opened.path.iterdir()) if file.is_file()
-        },
-        "model_type": str(opened.config.get("model_type")),
-        "stored_as": sorted({str(weights.source_dtype(name)).removeprefix("torch.") for name in weights}),
-        "adapters_merged_into": len(weights.merged),
-        **source.tokenizer.provenance,
-        "options": source.options.to_json(),
-        "versions": {
-            name: importlib.metadata.version(name) for name in ("edgepose", "torch", "onnx", "onnxruntime")
-        },
-    }
-
-
-def _quantization(
-    spec: PrecisionSpec,
-    kept_whole: list[str],
-    calibration: Calibration | None,
-    smoothing: float,
-    errors: Mapping[str, float],
-) -> dict[str, object]:
-    """How weights and activations were rounded; nothing where they were not."""
-    found: dict[str, object] = {}
-    if spec.weights == "int4":
-        found = {
-            "quantizer": "onnxruntime MatMulNBitsQuantizer, symmetric, positive scales",
-            "blocks": list(BLOCKS),
-            "kept_whole": kept_whole,
-        }
-    elif calibration is not None:
-        found = {
-            "quantizer": "symmetric, weights by output, activations by tensor at the largest magnitude",
-            "smoothing": smoothing,
-            "calibration": calibration.to_json(),
-            "median_error": round(float(np.median(list(errors.values()))), 4),
-            "kept_whole": kept_whole,
-        }
-    return {"quantization": found} if found else {}
 
 
 def _refuse_checkpoint_as_out(checkpoint: Path, out: Path) -> None:

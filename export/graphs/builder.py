@@ -1,55 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes one ONNX graph node by node, and its weights to an external-data file tensor by tensor.
+"""One ONNX graph with its weights: linear layers and norms, stored and rounded as the precision has it.
 
 What the graphs compute does not belong here.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
-import onnx
-import torch
-from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
 from edgepose.bundle import PrecisionSpec
-from edgepose.errors import InvalidInputError
-from edgepose.export.quantize import block_size, quantize_int4
-from edgepose.export.quantize_int8 import quantize_int8
+from edgepose.export.graphs.nodes import NodeGraph, onnx_type
+from edgepose.export.graphs.weight_file import WeightFile
+from edgepose.export.quantize import block_size
 
-__all__ = ["IR_VERSION", "OPSET", "GraphBuilder", "to_array"]
-
-OPSET = 21
-"""The first with block-wise DequantizeLinear, and the last that TensorRT 10.3 (JetPack 6.2) reads."""
-
-IR_VERSION = 10
-"""The first with INT4 tensors; ONNX Runtime 1.20 reads it."""
-
-_INLINE_BYTES = 1024
-"""Tensors up to this size stay in the .onnx file."""
-
-_ALIGNMENT = 4096
-"""Bytes that external tensors are aligned to, so that runtimes can map the file into memory."""
-
-_CHUNK_BYTES = 1 << 24
-"""Weights are transposed and converted in pieces of about this size."""
+__all__ = ["GraphBuilder"]
 
 
-class GraphBuilder:
-    """One ONNX graph under construction.
+class GraphBuilder(NodeGraph):
+    """One ONNX graph under construction, weights and all.
 
-    Values are named by strings. Nodes get readable names: the open `scope`s, then the name given or the
-    operator's. Initializers have the canonical names of the weights. They go straight to `PATH.data`; memory
-    holds the one being written. Used as a context manager, it writes `PATH` at the end, and removes both
-    files when the body raises.
+    Initializers have the canonical names of the weights. They go straight to `PATH.data`; memory holds the
+    one being written. Used as a context manager, it writes `PATH` at the end, and removes both files when the
+    body raises.
 
     Example:
         with GraphBuilder(folder / "connector.onnx", PRECISIONS["fp32"], weights) as graph:
@@ -66,25 +43,14 @@ class GraphBuilder:
             precision: Types of weights and activations.
             weights: Canonical name to tensor, read when asked for.
         """
-        self.path = path
+        super().__init__(path, np.dtype(precision.activations))
         self.weights = weights
         self.precision = precision
-        self.dtype: np.dtype[Any] = np.dtype(precision.activations)
-        """Activation type."""
         self._stored = np.dtype(np.float16) if precision.half_storage else self.dtype
         self.full_precision: list[str] = []
         """Weights that were to be quantized and are not: because no INT4 block divides their width, say."""
-        self._data_path = path.with_name(path.name + ".data")
-        self._data = self._data_path.open("wb")
-        self._nodes: list[onnx.NodeProto] = []
-        self._inputs: list[onnx.ValueInfoProto] = []
-        self._outputs: list[onnx.ValueInfoProto] = []
-        self._initializers: list[TensorProto] = []
-        self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+        self._file = WeightFile(path.with_name(path.name + ".data"))
         self._rounded: dict[tuple[str, float], list[str]] = {}
-        self._scopes: list[str] = []
-        self._names: dict[str, int] = {}
-        self._renamed: dict[str, str] = {}
 
     def __enter__(self) -> GraphBuilder:
         return self
@@ -93,89 +59,10 @@ class GraphBuilder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None:
-            self._finish()
+            self._file.close()
+            self._write_graph()
         else:
-            self._data.close()
-            self._data_path.unlink(missing_ok=True)
-
-    # Structure --------------------------------------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def scope(self, name: str) -> Iterator[None]:
-        """Prefixes the names of all nodes made inside."""
-        self._scopes.append(name)
-        try:
-            yield
-        finally:
-            self._scopes.pop()
-
-    def input(self, name: str, dtype: np.dtype[Any], shape: Sequence[int | str]) -> str:
-        """Declares a graph input; a string in `shape` names a dimension that is known at run time only."""
-        self._inputs.append(helper.make_tensor_value_info(name, _onnx_type(dtype), shape))
-        self._names[name] = 1
-        return name
-
-    def output(self, name: str, value: str, dtype: np.dtype[Any], shape: Sequence[int | str]) -> None:
-        """Declares a graph output: `value`, the result of a node, is called `name` in the file."""
-        if value in self._renamed:
-            value = self.op("Identity", value)
-        self._renamed[value] = name
-        self._outputs.append(helper.make_tensor_value_info(name, _onnx_type(dtype), shape))
-
-    def op(self, kind: str, *inputs: str, name: str = "", **attributes: Any) -> str:
-        """Adds a node with one output.
-
-        Args:
-            kind: ONNX operator.
-            inputs: Values; "" leaves an optional one out.
-            name: Last part of the node's name; default: the operator.
-            attributes: ONNX attributes.
-
-        Returns:
-            The output value.
-        """
-        return self.ops(kind, *inputs, outputs=1, name=name, **attributes)[0]
-
-    def ops(self, kind: str, *inputs: str, outputs: int, name: str = "", **attributes: Any) -> list[str]:
-        """Adds a node with several outputs; see `op`."""
-        full = self._unique(name or kind)
-        values = [full] if outputs == 1 else [f"{full}.{index}" for index in range(outputs)]
-        self._nodes.append(helper.make_node(kind, inputs, values, name=full, **attributes))
-        return values
-
-    def cast(self, x: str, dtype: np.dtype[Any]) -> str:
-        """From the activation type to `dtype`, or back; nothing where they are one."""
-        if self.dtype == np.float32:
-            return x
-        return self.op("Cast", x, to=_onnx_type(dtype))
-
-    def dimension(self, x: str, axis: int, *, name: str) -> str:
-        """One dimension of `x`, as an int64 vector of length 1.
-
-        Not by Shape's `start` and `end`: the parsers of TensorRT 10 before they learnt these read the whole
-        shape.
-        """
-        return self.op("Gather", self.op("Shape", x), self.ints(axis), name=name, axis=0)
-
-    # Constants and weights --------------------------------------------------------------------------------
-
-    def constant(self, value: NDArray[Any]) -> str:
-        """A small tensor, stored in the .onnx file once however often it is asked for."""
-        array = np.ascontiguousarray(value)
-        key = (array.dtype.str, np.shape(value), array.tobytes())
-        if key not in self._constants:
-            name = f"constant.{len(self._constants)}"
-            self._initializers.append(numpy_helper.from_array(array.reshape(np.shape(value)), name))
-            self._constants[key] = name
-        return self._constants[key]
-
-    def ints(self, *values: int) -> str:
-        """An int64 vector: shape, axes or sizes."""
-        return self.constant(np.array(values, dtype=np.int64))
-
-    def scalar(self, value: float, dtype: np.dtype[Any] | None = None) -> str:
-        """A scalar in the activation type, or in `dtype`."""
-        return self.constant(np.array(value, dtype=dtype or self.dtype))
+            self._file.discard()
 
     def weight(self, name: str) -> str:
         """Stores a weight under its canonical name; the value has the activation type.
@@ -235,23 +122,19 @@ class GraphBuilder:
         scale, bias = self.weight(f"{layer}.weight"), self.weight(f"{layer}.bias")
         return self.op("LayerNormalization", x, scale, bias, axis=-1, epsilon=epsilon, stash_type=1)
 
+    def _store(self, name: str, tensor: Tensor) -> str:
+        (stored,) = self._add(self._file.whole(name, tensor, self._stored))
+        if self._stored == self.dtype:
+            return stored
+        # Runtimes fold this into the weight when they load the graph.
+        return self.op("Cast", stored, to=onnx_type(self.dtype))
+
     def _store_int4(self, name: str, weight: Tensor, block: int) -> str:
-        columns = to_array(name, weight, np.dtype(np.float32)).T
-        quantized = quantize_int4(columns, block, self.dtype)
-        values, scales = quantized.packed, quantized.scales
-        stored = self._write(name, TensorProto.INT4, quantized.shape, values.nbytes, [values])
-        steps = self._write(f"{name}.scales", _onnx_type(scales.dtype), scales.shape, scales.nbytes, [scales])
+        stored, steps = self._add(*self._file.int4(name, weight, block, self.dtype))
         return self.op("DequantizeLinear", stored, steps, axis=0, block_size=block)
 
     def _store_int8(self, name: str, weight: Tensor) -> str:
-        quantized = quantize_int8(name, weight, self.dtype)
-        values, scales = quantized.values, quantized.scales
-        stored = self._write(name, TensorProto.INT8, values.shape, values.nbytes, [values])
-        steps = self._write(f"{name}.scales", _onnx_type(scales.dtype), scales.shape, scales.nbytes, [scales])
-        # Zeros are what is meant without them, but what ONNX Runtime does for CPUs without VNNI fails where
-        # they are not there, or shared.
-        zeros = np.zeros(len(scales), np.int8)
-        zero = self._write(f"{name}.zeros", TensorProto.INT8, zeros.shape, zeros.nbytes, [zeros])
+        stored, steps, zero = self._add(*self._file.int8(name, weight, self.dtype))
         return self.op("DequantizeLinear", stored, steps, zero, axis=1)
 
     def _round(self, x: str, step: float) -> str:
@@ -269,88 +152,3 @@ class GraphBuilder:
                 scale = np.nextafter(scale, self.dtype.type(np.inf), dtype=self.dtype)
             earlier.append(self.op("QuantizeLinear", x, self.constant(scale), zero))
         return self.op("DequantizeLinear", earlier[-1], self.constant(scale), zero, name="rounded")
-
-    def _store(self, name: str, tensor: Tensor) -> str:
-        length = tensor.numel() * self._stored.itemsize
-        pieces = torch.chunk(tensor, max(1, length // _CHUNK_BYTES))
-        chunks = (to_array(name, piece, self._stored) for piece in pieces)
-        stored = self._write(name, _onnx_type(self._stored), tuple(tensor.shape), length, chunks)
-        if self._stored == self.dtype:
-            return stored
-        # Runtimes fold this into the weight when they load the graph.
-        return self.op("Cast", stored, to=_onnx_type(self.dtype))
-
-    def _write(
-        self, name: str, kind: int, shape: tuple[int, ...], length: int, chunks: Iterable[NDArray[Any]]
-    ) -> str:
-        """Writes one tensor of `length` bytes to the data file, or keeps it inline where it is small."""
-        tensor = TensorProto(name=name, data_type=kind, dims=shape)
-        buffers = (np.ascontiguousarray(chunk).reshape(-1).view(np.uint8).data for chunk in chunks)
-        if length <= _INLINE_BYTES:
-            tensor.raw_data = b"".join(buffers)
-        else:
-            end = self._data.tell()
-            offset = -(-end // _ALIGNMENT) * _ALIGNMENT
-            self._data.write(bytes(offset - end))
-            for buffer in buffers:
-                self._data.write(buffer)
-            tensor.data_location = TensorProto.EXTERNAL
-            for key, value in (("location", self._data_path.name), ("offset", offset), ("length", length)):
-                tensor.external_data.add(key=key, value=str(value))
-        self._initializers.append(tensor)
-        return name
-
-    # Names and ending -------------------------------------------------------------------------------------
-
-    def _unique(self, name: str) -> str:
-        full = ".".join((*self._scopes, name))
-        count = self._names.get(full, 0)
-        self._names[full] = count + 1
-        return full if count == 0 else f"{full}.{count}"
-
-    def _finish(self) -> None:
-        empty = self._data.tell() == 0
-        self._data.close()
-        if empty:
-            self._data_path.unlink()
-        for node in self._nodes:
-            for values in (node.input, node.output):
-                values[:] = [self._renamed.get(value, value) for value in values]
-        graph = helper.make_graph(
-            self._nodes, self.path.stem, self._inputs, self._outputs, self._initializers
-        )
-        model = helper.make_model(
-            graph,
-            opset_imports=[helper.make_opsetid("", OPSET)],
-            ir_version=IR_VERSION,
-            producer_name="edgepose",
-        )
-        self.path.write_bytes(model.SerializeToString())
-        onnx.checker.check_model(os.fspath(self.path))
-
-
-def _onnx_type(dtype: np.dtype[Any]) -> int:
-    return int(helper.np_dtype_to_tensor_dtype(dtype))
-
-
-def to_array(name: str, tensor: Tensor, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """A tensor of any float type as an array.
-
-    Args:
-        name: For the message.
-        tensor: Any shape.
-        dtype: float32 or float16.
-
-    Raises:
-        InvalidInputError: A value is no number, or too large for the type.
-    """
-    wide = tensor.detach().to(torch.float32)
-    with np.errstate(over="ignore"):
-        array = wide.numpy().astype(dtype, copy=False)
-    if not np.isfinite(array).all():
-        largest = float(wide.abs().max())
-        raise InvalidInputError(
-            f"[export] expected the values of {name} to be finite in {dtype}; the largest magnitude is "
-            f"{largest:g}; choose a precision that stores float32, or mend the checkpoint"
-        )
-    return array

@@ -7,7 +7,7 @@ Nothing here is learned, and reading checkpoints does not belong here.
 from __future__ import annotations
 
 from edgepose.export.random_checkpoint.byte_level_vocabulary import train_byte_level_tokenizer
-from edgepose.export.random_checkpoint.dinov2_llama import SIZES, RandomSize
+from edgepose.export.random_checkpoint.dinov2_llama_size import SIZES, RandomSize
 from edgepose.export.random_checkpoint.qwen3_vl_size import QWEN3_VL_SIZES, RandomQwen3VlSize
 from edgepose.export.random_checkpoint.sentencepiece_vocabulary import train_tokenizer
 from edgepose.export.random_checkpoint.writer import SIZES_OF, AnySize, write_random_checkpoint

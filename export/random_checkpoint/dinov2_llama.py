@@ -8,69 +8,21 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from edgepose.errors import InvalidInputError
-from edgepose.export.random_checkpoint.layout import random_normal, write_json
-from edgepose.export.random_checkpoint.sentencepiece_vocabulary import (
-    train_tokenizer,
-    write_tokenizer_settings,
-)
-from edgepose.export.tokenizer import parse_sentencepiece
+from edgepose.export.random_checkpoint.dinov2_llama_settings import write_config, write_tokenizer
+from edgepose.export.random_checkpoint.dinov2_llama_size import RandomSize
+from edgepose.export.random_checkpoint.layout import random_normal
 
-__all__ = ["SIZES", "DinoLlamaLayout", "RandomSize"]
+__all__ = ["DinoLlamaLayout"]
 
 _ANSWER_PIECES = ("▁[", "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", ".", ",", "]")
 _FOLLOWERS = ((":", "▁["), ("▁[", "0"), (",", "0"), ("0", "."), *((".", digit) for digit in "123456789"))
-
-
-@dataclass(frozen=True, slots=True)
-class RandomSize:
-    """Sizes of a checkpoint to write; patches of 14 pixels and a 37 x 37 position table are as published."""
-
-    vision_hidden: int = 128
-    """A multiple of 64."""
-    vision_layers: int = 2
-    hidden: int = 128
-    layers: int = 3
-    heads: int = 4
-    kv_heads: int = 4
-    intermediate: int = 256
-    connector_hidden: int = 192
-    """Width between the two layers of a PoseLLM connector."""
-    crop_size: int = 224
-    vocabulary: int | None = None
-    """Rows of embedding table and head, which the tokenizer must have or is filled up to; default: its
-    own."""
-
-
-SIZES: Mapping[str, RandomSize] = MappingProxyType(
-    {
-        "small": RandomSize(),
-        "wide": RandomSize(
-            vision_hidden=1024, hidden=2048, layers=4, heads=16, kv_heads=16, intermediate=5504
-        ),
-        "published": RandomSize(
-            vision_hidden=1024,
-            vision_layers=24,
-            hidden=4096,
-            layers=32,
-            heads=32,
-            kv_heads=32,
-            intermediate=11008,
-            connector_hidden=4096,
-            vocabulary=32000,
-        ),
-    }
-)
 
 
 class DinoLlamaLayout:
@@ -131,15 +83,14 @@ class DinoLlamaLayout:
                 "[random checkpoint] expected vision_hidden a multiple of 64, hidden of heads, heads of "
                 f"kv_heads; got {size}; change these sizes"
             )
-        self._pieces = _write_tokenizer(folder, self._tokenizer, size.vocabulary, self._legacy)
+        self._pieces = write_tokenizer(folder, self._tokenizer, size.vocabulary, self._legacy)
         missing = [piece for piece in _ANSWER_PIECES if piece not in self._pieces]
         if missing:
             raise InvalidInputError(
                 f"[random checkpoint] expected the tokenizer to hold the pieces of coordinates; "
                 f"{self._tokenizer} lacks {', '.join(missing)}; use a tokenizer of the Llama 2 family"
             )
-        config = _config(self._family, size, len(self._pieces), dtype, self._adapters)
-        write_json(folder / "config.json", config)
+        write_config(folder, self._family, size, len(self._pieces), dtype, adapters=self._adapters)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Published names and shapes, in the order of the published modules."""
@@ -189,67 +140,6 @@ class DinoLlamaLayout:
             "mm_projector.2.weight",
             "mm_projector.2.bias",
         )
-
-
-def _write_tokenizer(
-    folder: Path, tokenizer: str | os.PathLike[str] | None, vocabulary: int | None, legacy: bool
-) -> dict[str, int]:
-    """Writes the tokenizer files; returns piece to id."""
-    model_path = folder / "tokenizer.model"
-    if tokenizer is None:
-        train_tokenizer(model_path, vocabulary=vocabulary)
-    else:
-        try:
-            shutil.copyfile(tokenizer, model_path)
-        except OSError as error:
-            raise InvalidInputError(
-                f"[random checkpoint] expected a readable SentencePiece model; got {tokenizer} ({error}); "
-                "name an existing tokenizer.model, or none to have a tiny one trained"
-            ) from error
-    model = parse_sentencepiece(model_path.read_bytes(), model_path)
-    pieces = {piece.piece: number for number, piece in enumerate(model.pieces)}
-    if vocabulary is not None and vocabulary != len(pieces):
-        raise InvalidInputError(
-            f"[random checkpoint] expected a tokenizer of {vocabulary} pieces; {tokenizer} has "
-            f"{len(pieces)}; leave the vocabulary to the tokenizer, or choose another tokenizer"
-        )
-    write_tokenizer_settings(folder, len(pieces), legacy=legacy)
-    return pieces
-
-
-def _config(family: str, size: RandomSize, vocabulary: int, dtype: str, adapters: bool) -> dict[str, Any]:
-    return {
-        "architectures": ["LocLLMModel" if family == "locllm" else "PoseLLMModel"],
-        "model_type": family,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-        "pad_token_id": 0,
-        "hidden_act": "silu",
-        "hidden_size": size.hidden,
-        "intermediate_size": size.intermediate,
-        "max_position_embeddings": 4096,
-        "num_attention_heads": size.heads,
-        "num_hidden_layers": size.layers,
-        "num_key_value_heads": size.kv_heads,
-        "rms_norm_eps": 1e-05,
-        "rope_scaling": None,
-        "tie_word_embeddings": False,
-        "torch_dtype": dtype,
-        "vocab_size": vocabulary,
-        "llama_path": None,
-        "dino_path": None,
-        "lora_llm_enable": adapters,
-        "lora_llm_r": 8,
-        "lora_llm_alpha": 16,
-        "lora_llm_dropout": 0.05,
-        "lora_vision_enable": adapters,
-        "lora_vision_r": 8,
-        "lora_vision_alpha": 16,
-        "lora_vision_dropout": 0.05,
-        "crop_size": size.crop_size,
-        "num_patches": (size.crop_size // 14) ** 2,
-        "im_patch_token": vocabulary,
-    }
 
 
 def _shapes(family: str, size: RandomSize, vocabulary: int, adapters: bool) -> dict[str, tuple[int, ...]]:

@@ -13,7 +13,8 @@ from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 from edgepose.errors import InvalidInputError
-from edgepose.export.random_checkpoint.dinov2_llama import SIZES, DinoLlamaLayout, RandomSize
+from edgepose.export.random_checkpoint.dinov2_llama import DinoLlamaLayout
+from edgepose.export.random_checkpoint.dinov2_llama_size import SIZES, RandomSize
 from edgepose.export.random_checkpoint.layout import Layout
 from edgepose.export.random_checkpoint.qwen3_vl import Qwen3VlLayout
 from edgepose.export.random_checkpoint.qwen3_vl_size import QWEN3_VL_SIZES, RandomQwen3VlSize

@@ -7,12 +7,8 @@ Prompts do not belong here.
 from __future__ import annotations
 
 from edgepose.export.tokenizer.byte_level import ByteLevelTokenizer, load_byte_level_tokenizer
-from edgepose.export.tokenizer.llama import (
-    IMAGE_PLACEHOLDER,
-    LlamaTokenizer,
-    load_tokenizer,
-    parse_sentencepiece,
-)
+from edgepose.export.tokenizer.llama import IMAGE_PLACEHOLDER, LlamaTokenizer, load_tokenizer
+from edgepose.export.tokenizer.llama_sentencepiece import parse_sentencepiece
 from edgepose.export.tokenizer.source import CheckpointTokenizer
 
 __all__ = [

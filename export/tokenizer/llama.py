@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads a tokenizer of Llama's form, SentencePiece or `tokenizer.json`, into one normalised form.
+"""Loads a tokenizer of Llama's form in one normalised form, with what its configuration says.
 
-Prompts do not belong here; nor does anything a bundle needs beyond its `tokenizer.json`.
+The files it may be stored in are read in `llama_sentencepiece` and `llama_json`. Prompts do not belong here;
+nor does anything a bundle needs beyond its `tokenizer.json`.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -14,18 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
+from tokenizers import AddedToken, Tokenizer
 
 from edgepose.errors import InvalidInputError
 from edgepose.export.checkpoint import read_json_object
+from edgepose.export.tokenizer.llama_bpe import SPACE
+from edgepose.export.tokenizer.llama_json import tokenizer_from_json
+from edgepose.export.tokenizer.llama_sentencepiece import tokenizer_from_sentencepiece
 
-__all__ = ["IMAGE_PLACEHOLDER", "LlamaTokenizer", "load_tokenizer", "parse_sentencepiece"]
+__all__ = ["IMAGE_PLACEHOLDER", "LlamaTokenizer", "load_tokenizer"]
 
 IMAGE_PLACEHOLDER = "<im_patch>"
 """Text of the token that stands for one image patch; it is in no embedding table."""
-
-_SPACE = "▁"
-_NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = 1, 2, 3, 4, 5, 6  # SentencePiece's piece types
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class LlamaTokenizer:
                 run += bytes.fromhex(piece[3:5])
                 continue
             text, run = text + _utf8(run), b""
-            text += (piece if text else piece.removeprefix(_SPACE)).replace(_SPACE, " ")
+            text += (piece if text else piece.removeprefix(SPACE)).replace(SPACE, " ")
         return text + _utf8(run)
 
     def require(self, token: str) -> int:
@@ -140,9 +140,9 @@ def load_tokenizer(
         config = _optional_json(folder / "config.json")
     model, converted = folder / "tokenizer.model", folder / "tokenizer.json"
     if model.is_file():
-        source, tokenizer = model, _from_sentencepiece(model)
+        source, tokenizer = model, tokenizer_from_sentencepiece(model)
     elif converted.is_file():
-        source, tokenizer = converted, _from_json(converted)
+        source, tokenizer = converted, tokenizer_from_json(converted)
     else:
         raise InvalidInputError(
             f"[tokenizer] expected tokenizer.model or tokenizer.json in {folder}; got neither; copy the "
@@ -179,152 +179,6 @@ def load_tokenizer(
         image=_image_placeholder(folder, settings, config, tokenizer.get_vocab_size()),
         cleanup_spaces=_flag(settings, "clean_up_tokenization_spaces", False),
     )
-
-
-def parse_sentencepiece(data: bytes, path: Path | None = None) -> Any:
-    """Parses a SentencePiece model.
-
-    Args:
-        data: The serialised model.
-        path: Where it was read from, for messages.
-
-    Returns:
-        The `ModelProto` message, with `pieces`, `normalizer_spec` and `trainer_spec`.
-
-    Raises:
-        InvalidInputError: The bytes are no SentencePiece model.
-    """
-    from google.protobuf.message import DecodeError
-    from sentencepiece import sentencepiece_model_pb2
-
-    model: Any = sentencepiece_model_pb2
-    try:
-        parsed = model.ModelProto.FromString(data)
-    except DecodeError as error:
-        parsed = None
-        cause: BaseException | None = error
-    else:
-        cause = None
-    if parsed is None or not parsed.pieces:
-        raise InvalidInputError(
-            f"[tokenizer] expected {path or 'the data'} to be a SentencePiece model; got {len(data)} bytes "
-            "that do not parse as one; download the file again (a Git LFS pointer of some 130 bytes is not "
-            "the file)"
-        ) from cause
-    return parsed
-
-
-def _from_sentencepiece(path: Path) -> Tokenizer:
-    model = parse_sentencepiece(path.read_bytes(), path)
-    defects = []
-    if model.trainer_spec.model_type != 2:  # BPE
-        defects.append(f"model type {model.trainer_spec.model_type}, not BPE (2)")
-    if not model.trainer_spec.byte_fallback:
-        defects.append("no byte fallback")
-    if model.normalizer_spec.precompiled_charsmap or model.normalizer_spec.remove_extra_whitespaces:
-        defects.append(f"text normalisation {model.normalizer_spec.name!r}")
-    if model.trainer_spec.treat_whitespace_as_suffix:
-        defects.append("blanks as suffixes")
-    user_defined = [p.piece for p in model.pieces if p.type == _USER_DEFINED]
-    if user_defined:
-        defects.append(f"user-defined symbols {', '.join(user_defined[:5])}")
-    if defects:
-        raise InvalidInputError(
-            f"[tokenizer] expected {path} to be a SentencePiece model of Llama's form (BPE with byte "
-            f"fallback and without normalisation); got {'; '.join(defects)}; use a checkpoint with a "
-            "tokenizer of the Llama family"
-        )
-    vocabulary = {piece.piece: number for number, piece in enumerate(model.pieces)}
-    scores = {piece.piece: piece.score for piece in model.pieces if piece.type == _NORMAL}
-    unknown = next((piece.piece for piece in model.pieces if piece.type == _UNKNOWN), "<unk>")
-    return _bpe(vocabulary, _merges(vocabulary, scores), unknown)
-
-
-def _merges(vocabulary: Mapping[str, int], scores: Mapping[str, float]) -> list[tuple[str, str]]:
-    """Every split of a piece into two pieces, the best-scored results first.
-
-    SentencePiece joins the neighbours whose union scores highest; BPE by rank joins the first pair of this
-    list. Splits of one piece share a score, so their order among each other is free.
-    """
-    ranked = []
-    for piece, score in scores.items():
-        for cut in range(1, len(piece)):
-            left, right = piece[:cut], piece[cut:]
-            if left in scores and right in scores:
-                ranked.append((-score, vocabulary[piece], vocabulary[left], vocabulary[right], left, right))
-    ranked.sort()
-    return [(left, right) for *_, left, right in ranked]
-
-
-def _from_json(path: Path) -> Tokenizer:
-    stored = read_json_object(path, "download the file again")
-    model = stored.get("model")
-    defects = []
-    if not isinstance(model, dict) or model.get("type", "BPE") != "BPE":
-        got = model.get("type") if isinstance(model, dict) else type(model).__name__
-        defects.append(f"a model of type {got}, not BPE")
-        model = {}
-    if not model.get("byte_fallback"):
-        defects.append("no byte fallback")
-    for name in ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "ignore_merges"):
-        if model.get(name):
-            defects.append(f"{name} {model[name]!r}")
-    defects += _text_defects(stored)
-    vocabulary, merges = model.get("vocab"), model.get("merges")
-    if not isinstance(vocabulary, dict) or not isinstance(merges, list):
-        defects.append("no vocab and merges")
-    if defects:
-        raise InvalidInputError(
-            f"[tokenizer] expected {path} to be a tokenizer of Llama's form (BPE with byte fallback; blanks "
-            f"become '▁', one may be put in front); got {'; '.join(defects)}; put the checkpoint's "
-            "tokenizer.model into the folder instead"
-        )
-    assert isinstance(vocabulary, dict) and isinstance(merges, list)
-    pairs = [tuple(pair) if isinstance(pair, list) else tuple(str(pair).split(" ")) for pair in merges]
-    special = {token.get("content") for token in stored.get("added_tokens") or [] if isinstance(token, dict)}
-    pairs = [p for p in pairs if not special & {*p, "".join(p)}]
-    try:
-        return _bpe(vocabulary, pairs, str(model.get("unk_token") or "<unk>"))
-    except Exception as error:  # the library raises plain Exception
-        raise InvalidInputError(
-            f"[tokenizer] expected vocab and merges of {path} to fit together; got {error}; download the "
-            "file again"
-        ) from error
-
-
-def _text_defects(stored: Mapping[str, Any]) -> list[str]:
-    """What a `tokenizer.json` does to text beyond replacing blanks and putting one in front."""
-    defects = []
-    normalizer: dict[str, Any] = stored.get("normalizer") or {}
-    steps = normalizer.get("normalizers", []) if normalizer.get("type") == "Sequence" else [normalizer]
-    for step in steps:
-        plain = not step or (step.get("type") == "Prepend" and step.get("prepend") == _SPACE)
-        replaces = step.get("type") == "Replace" and step.get("content") == _SPACE
-        if not plain and not (replaces and step.get("pattern") == {"String": " "}):
-            defects.append(f"normalizer {json.dumps(step, ensure_ascii=False)}")
-    before = stored.get("pre_tokenizer")
-    if before is not None and not (
-        before.get("type") == "Metaspace"
-        and before.get("replacement") == _SPACE
-        and not before.get("split", True)
-    ):
-        defects.append(f"pre-tokenizer {json.dumps(before, ensure_ascii=False)}")
-    if not defects and before is None and not any(step and step.get("type") == "Replace" for step in steps):
-        defects.append("blanks that stay blanks")
-    return defects
-
-
-def _bpe(
-    vocabulary: dict[str, int], merges: list[tuple[str, ...]] | list[tuple[str, str]], unknown: str
-) -> Tokenizer:
-    pairs = [(left, right) for left, right in merges]
-    model = models.BPE(vocab=vocabulary, merges=pairs, unk_token=unknown, fuse_unk=True, byte_fallback=True)
-    tokenizer = Tokenizer(model)
-    tokenizer.normalizer = normalizers.Replace(" ", _SPACE)
-    tokenizer.decoder = decoders.Sequence(
-        [decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
-    )
-    return tokenizer
 
 
 def _image_placeholder(

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from edgepose.bundle import PRECISIONS
 from edgepose.errors import InvalidInputError
-from edgepose.export.graphs.builder import IR_VERSION, OPSET, GraphBuilder
+from edgepose.export.graphs.builder import GraphBuilder
+from edgepose.export.graphs.nodes import IR_VERSION, OPSET
 from edgepose.export.graphs.reader import ExportedGraph
 
 
@@ -106,19 +107,6 @@ def test_no_data_file_where_nothing_is_large(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["g.onnx"]
 
 
-def test_equal_names_are_told_apart_and_constants_shared(tmp_path: Path) -> None:
-    with GraphBuilder(tmp_path / "g.onnx", PRECISIONS["fp32"], {}) as graph:
-        x = graph.input("x", graph.dtype, (2,))
-        first = graph.op("Add", x, graph.scalar(1.0))
-        second = graph.op("Add", first, graph.scalar(1.0))
-        left, right = graph.ops("Split", second, outputs=2, num_outputs=2)
-        graph.output("y", graph.op("Mul", left, right), graph.dtype, (1,))
-    assert (first, second, left) == ("Add", "Add.1", "Split.0")
-    model = onnx.load(tmp_path / "g.onnx")
-    assert len(model.graph.initializer) == 1
-    assert [value.name for value in model.graph.output] == ["y"] == list(model.graph.node[-1].output)
-
-
 def test_width_without_a_block_stays_whole_and_is_named(tmp_path: Path) -> None:
     graph = write_layer(tmp_path / "g.onnx", "int4", layer(50, 64))
     assert graph.full_precision == ["layer.weight"]
@@ -174,17 +162,6 @@ def test_memory_is_that_of_one_weight(tmp_path: Path, precision: str) -> None:
     run = [sys.executable, "-c", _STREAM, str(tmp_path), precision]
     done = subprocess.run(run, capture_output=True, text=True, check=True)
     assert int(done.stdout) < 135e6  # bytes, of 403e6 in all
-
-
-def test_one_value_may_be_two_outputs(tmp_path: Path) -> None:
-    with GraphBuilder(tmp_path / "g.onnx", PRECISIONS["fp32"], {}) as graph:
-        x = graph.input("x", graph.dtype, ("N",))
-        y = graph.op("Neg", x)
-        graph.output("first", y, graph.dtype, ("N",))
-        graph.output("second", y, graph.dtype, ("N",))
-    session = onnxruntime.InferenceSession(tmp_path / "g.onnx", providers=["CPUExecutionProvider"])
-    found = session.run(["first", "second"], {"x": np.array([1, 2], np.float32)})
-    assert [list(each) for each in found] == [[-1, -2], [-1, -2]]
 
 
 def test_layer_norm(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_configurations_and_other_files(copy: Path) -> None:
 
 
 def test_shards_are_closed_while_reading(locllm_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgepose.export.checkpoint._RELEASE_BYTES", 1000)
+    monkeypatch.setattr("edgepose.export.checkpoint.tensor_source._RELEASE_BYTES", 1000)
     closed = []
     original = TensorSource.close
     monkeypatch.setattr(TensorSource, "close", lambda self: (closed.append(self), original(self))[1])

@@ -71,7 +71,8 @@ def published(checkpoint: Path, threads: int) -> tuple[Callable[..., Any], Any]:
     from edgepose.export.tokenizer import load_tokenizer
     from edgepose.export.weights import ModelWeights
     from edgepose.images import load_image
-    from edgepose.keypoints import COCO17, DEFAULT_TEXTS
+    from edgepose.keypoint_wording import DEFAULT_TEXTS
+    from edgepose.keypoints import COCO17
 
     torch.set_num_threads(threads)
     weights = ModelWeights(open_checkpoint(checkpoint), LOCLLM.architecture)

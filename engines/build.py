@@ -16,17 +16,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from edgepose.bundle import MANIFEST_FILE, Bundle, Progress, external_data_file, graph_file, hash_file
-from edgepose.engine import (
-    ENGINE_FORMAT,
-    BundleIdentity,
-    Component,
-    EngineManifest,
-    Platform,
-    RecipeIdentity,
-    engine_file,
-    graph_hash,
-)
+from edgepose.bundle import MANIFEST_FILE, Bundle, external_data_file, graph_file
+from edgepose.engine import ENGINE_FORMAT, BundleIdentity, EngineManifest, RecipeIdentity
+from edgepose.engine_check import Platform
+from edgepose.engine_component import Component, engine_file, graph_hash
 from edgepose.engines.compiler import Compiler
 from edgepose.engines.memory import (
     ComponentMemory,
@@ -42,6 +35,8 @@ from edgepose.engines.report import BuildReport, ComponentReport
 from edgepose.engines.staging import StagedEngines
 from edgepose.engines.timing_cache import TimingCache
 from edgepose.errors import BundleError, EngineMismatchError
+from edgepose.file_hash import hash_file
+from edgepose.progress import Progress
 
 __all__ = ["build_engines", "default_out"]
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgepose.engine import Profile, Tensor
+from edgepose.engine_component import Profile, Tensor
 from edgepose.engines.live_values import live_bytes
 from edgepose.engines.messages import abridged, without_noise
 from edgepose.engines.onnx_graph import OnnxGraph, Value

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from edgepose.bundle import Bundle
-from edgepose.engine import EngineManifest, Platform
-from edgepose.engine_check import Difference
+from edgepose.engine import EngineManifest
+from edgepose.engine_check import Difference, Platform
 from edgepose.engines.machine import find_gpu
 from edgepose.errors import BackendUnavailableError
 from edgepose.records import write_value

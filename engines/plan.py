@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgepose.bundle import Bundle
-from edgepose.engine import Platform, Profile, graph_hash
+from edgepose.engine_check import Platform
+from edgepose.engine_component import Profile, graph_hash
 from edgepose.engines.lengths import Lengths, measure_lengths
 from edgepose.engines.machine import elsewhere, find_gpu, platform_for
 from edgepose.engines.onnx_graph import OnnxGraph

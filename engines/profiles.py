@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edgepose.bundle import ANSWER_HEAD, CONNECTOR, LLM_DECODER, LM_HEAD, VISION_ENCODER, Manifest
-from edgepose.engine import Profile
+from edgepose.engine_component import Profile
 from edgepose.engines.lengths import Lengths, Range
 from edgepose.engines.onnx_graph import OnnxGraph
 from edgepose.engines.recipe import Shapes

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgepose.bundle import Bundle
-from edgepose.engine import Component, Platform
+from edgepose.engine_check import Platform
+from edgepose.engine_component import Component
 from edgepose.engines.memory import ComponentMemory, MemoryEstimate
 from edgepose.records import write_value
 

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgepose.engine import Platform
+from edgepose.engine_check import Platform
 from edgepose.errors import EngineMismatchError, InvalidInputError
 
 __all__ = ["TimingCache"]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads the keypoint texts a model was trained with from a file the user names.
 
-The package's own wording is in `edgepose.keypoints`; how a text becomes a prompt is in
+The package's own wording is in `edgepose.keypoint_wording`; how a text becomes a prompt is in
 `edgepose.export.prompts`.
 """
 

@@ -27,7 +27,6 @@ from edgepose.bundle import (
     TOKENIZER_FILE,
     VISION_ENCODER,
     PrecisionSpec,
-    Progress,
     describe_files,
     graph_file,
     write_manifest,
@@ -46,6 +45,7 @@ from edgepose.export.parity import check_parity
 from edgepose.export.peak_memory import peak_rss_bytes
 from edgepose.export.smoothing import SmoothedDecoder
 from edgepose.export.weights import ModelWeights
+from edgepose.progress import Progress
 
 __all__ = ["ExportReport", "export_bundle"]
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edgepose.bundle import GRAPHS, describe_files, graph_file
-from edgepose.keypoints import DEFAULT_TEXTS
+from edgepose.keypoint_wording import DEFAULT_TEXTS
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,8 @@ from edgepose.export.random_checkpoint import RandomQwen3VlSize, RandomSize, wri
 from edgepose.export.tokenizer import load_tokenizer
 from edgepose.export.weights import ModelWeights
 from edgepose.images import load_image
-from edgepose.keypoints import COCO17, DEFAULT_TEXTS
+from edgepose.keypoint_wording import DEFAULT_TEXTS
+from edgepose.keypoints import COCO17
 from edgepose.manifest import Manifest
 
 DATA = Path(__file__).parent / "data"

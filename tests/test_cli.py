@@ -21,12 +21,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 import edgepose
-from edgepose.bundle import Progress
 from edgepose.cli import main
 from edgepose.cli.output import json_text, write_whole
 from edgepose.cli.progress import ProgressLine
 from edgepose.errors import BundleError
-from edgepose.keypoints import DEFAULT_TEXTS, resolve_keypoints
+from edgepose.keypoint_argument import resolve_keypoints
+from edgepose.keypoint_wording import DEFAULT_TEXTS
+from edgepose.progress import Progress
 from edgepose.results import Keypoint, Localization, Passes, Pose
 
 

@@ -12,19 +12,12 @@ from typing import Any
 
 import pytest
 
-from edgepose.bundle import Bundle, hash_file
-from edgepose.engine import (
-    ENGINE_FORMAT,
-    BundleIdentity,
-    Component,
-    EngineManifest,
-    Profile,
-    RecipeIdentity,
-    Tensor,
-    graph_hash,
-)
+from edgepose.bundle import Bundle
+from edgepose.engine import ENGINE_FORMAT, BundleIdentity, EngineManifest, RecipeIdentity
 from edgepose.engine_check import Device, Platform
+from edgepose.engine_component import Component, Profile, Tensor, graph_hash
 from edgepose.errors import BackendUnavailableError, EngineMismatchError
+from edgepose.file_hash import hash_file
 from edgepose.tensorrt_library import RuntimeName, load_library
 
 ORIN = Platform(
@@ -128,14 +121,6 @@ def test_another_bundle(engines: Engines, manifest_json: dict[str, Any]) -> None
     assert "bundle.family: expected locllm; got posellm" in str(caught.value)
     assert f"bundle.sha256: expected {manifest.bundle.sha256}" in str(caught.value)
     assert "graph_sha256" not in str(caught.value)
-
-
-def test_graph_hash_covers_external_weights(engines: Engines) -> None:
-    files = dict(Bundle.open(engines[1]).manifest.files)
-    whole = graph_hash(files, "llm_decoder")
-    del files["llm_decoder.onnx.data"]
-    assert graph_hash(files, "llm_decoder") != whole
-    assert graph_hash(files, "lm_head") == engines[2].components["lm_head"].graph_sha256
 
 
 def damage_byte(file: Path) -> None:

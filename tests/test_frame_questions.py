@@ -15,7 +15,8 @@ import pytest
 from edgepose import Camera, InvalidInputError
 from edgepose._core import Answer, Choice
 from edgepose.bundle import BinCodecSpec, Bundle, FrameSpec
-from edgepose.keypoints import COCO17, KeypointText
+from edgepose.keypoint_text import KeypointText
+from edgepose.keypoints import COCO17
 from edgepose.questions.frame_questions import FrameQuestions
 from edgepose.results import Keypoint, Pose
 from edgepose.skeleton import SMPL22

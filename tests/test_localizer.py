@@ -14,6 +14,7 @@ from PIL import Image
 
 import edgepose
 from edgepose import COCO17, InvalidInputError, KeypointText, Localizer
+from edgepose.keypoint_wording import DEFAULT_TEXTS
 
 DATA = Path(__file__).parent / "data"
 BUNDLE = DATA / "bundle_v1"
@@ -101,7 +102,7 @@ def test_the_same_image_in_every_form(constrained: Localizer, box: list[float]) 
 
 
 def test_a_keypoint_of_ones_own_works_like_a_known_one(constrained: Localizer, box: list[float]) -> None:
-    description = edgepose.keypoints.DEFAULT_TEXTS["nose"].description
+    description = DEFAULT_TEXTS["nose"].description
     known = constrained.locate(PERSON, boxes=[box], keypoints=["nose"])[0]["nose"]
     same = constrained.locate(PERSON, boxes=[box], keypoints={"nose": description})[0]["nose"]
     assert same.token_ids == known.token_ids

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from edgepose.errors import InvalidInputError
-from edgepose.keypoints import KEYPOINT_SETS, KeypointSet, side_of
+from edgepose.keypoint_set import KeypointSet, side_of
+from edgepose.keypoints import KEYPOINT_SETS
 from edgepose.skeleton import SMPL22, Skeleton
 
 

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgepose.bundle import GRAPHS, Bundle, hash_file
+from edgepose.bundle import GRAPHS, Bundle
 from edgepose.errors import BundleError
+from edgepose.file_hash import hash_file
 from edgepose.verify import CaseRun, GraphResult, NotRun, VerifyReport, verify_bundle
 
 

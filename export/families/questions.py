@@ -17,7 +17,8 @@ from edgepose.export.families.description import Source
 from edgepose.export.keypoint_texts import load_keypoint_texts
 from edgepose.export.prompts import PromptFormat, build_prompt
 from edgepose.export.tokenizer import ByteLevelTokenizer, LlamaTokenizer
-from edgepose.keypoints import DEFAULT_TEXTS, KEYPOINT_SETS
+from edgepose.keypoint_wording import DEFAULT_TEXTS
+from edgepose.keypoints import KEYPOINT_SETS
 
 __all__ = ["ChatQuestions", "KeypointQuestions"]
 

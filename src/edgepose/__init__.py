@@ -13,7 +13,9 @@ from edgepose.errors import (
     EngineMismatchError,
     InvalidInputError,
 )
-from edgepose.keypoints import COCO17, H36M17, MPII16, KeypointSet, KeypointText
+from edgepose.keypoint_set import KeypointSet
+from edgepose.keypoint_text import KeypointText
+from edgepose.keypoints import COCO17, H36M17, MPII16
 from edgepose.localizer import Localizer
 from edgepose.results import Keypoint, Localization, Pose
 from edgepose.skeleton import SMPL22, Skeleton

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Calibration files: what a ROS camera_info YAML or an OpenCV FileStorage YAML says of a camera.
 
-Whether its numbers make a camera is not decided here: see `edgepose.camera`.
+Whether its numbers make a camera is not decided here: see `edgepose.camera_checks`.
 """
 
 from __future__ import annotations

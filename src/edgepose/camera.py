@@ -1,31 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
 """A calibrated camera: from metres in front of it to pixels, and its lens's distortion there and back.
 
-What a model sees of an image does not belong here: see `edgepose.frame`. Nor does calibrating.
+What a model sees of an image does not belong here: see `edgepose.frame`. Nor does calibrating, nor which
+numbers make a camera: see `edgepose.camera_checks`.
 """
 
 from __future__ import annotations
 
 import functools
-import math
-import operator
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edgepose.calibration_file import read_calibration
+from edgepose.camera_checks import (
+    check_field_of_view,
+    check_model,
+    check_principal_point,
+    checked_distortion,
+    checked_matrix,
+    checked_number,
+    checked_side,
+)
 from edgepose.errors import InvalidInputError
 from edgepose.images import load_image
 from edgepose.lens import Lens, LensModel
 
 __all__ = ["Camera"]
-
-_FIELD_OF_VIEW = {"pinhole": (1.0, 170.0), "fisheye": (1.0, 360.0)}  # degrees
-_COEFFICIENTS = {"pinhole": (4, 5, 8, 12, 14), "fisheye": (4,)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,60 +67,14 @@ class Camera:
 
     def __post_init__(self) -> None:
         for name in ("width", "height"):
-            object.__setattr__(self, name, _checked_side(name, getattr(self, name)))
+            object.__setattr__(self, name, checked_side(name, getattr(self, name)))
         for name in ("fx", "fy", "cx", "cy"):
-            object.__setattr__(self, name, _checked_number(name, getattr(self, name)))
-        if self.model not in _FIELD_OF_VIEW:
-            raise InvalidInputError(
-                f"[camera] expected model to be pinhole or fisheye; got {self.model!r}; take it from the "
-                "calibration"
-            )
-        self._check_field_of_view()
-        for name, center, side in (("cx", self.cx, self.width), ("cy", self.cy, self.height)):
-            if not self.cropped and not -side <= center <= 2 * side:
-                raise InvalidInputError(
-                    f"[camera] expected a principal point in or near the image of {self.width}x{self.height} "
-                    f"px; got {name} {center:g} px; use the calibration of this resolution, or make the "
-                    "camera of the whole image and take camera.resized(...) or camera.crop(...)"
-                )
-        object.__setattr__(self, "distortion", self._checked_distortion())
-
-    def _check_field_of_view(self) -> None:
-        lowest, highest = _FIELD_OF_VIEW[self.model]
-        for name, focal in (("fx", self.fx), ("fy", self.fy)):
-            if focal <= 0:
-                raise InvalidInputError(
-                    f"[camera] expected {name} above 0, in pixels; got {focal!r}; take it from the camera's "
-                    "calibration"
-                )
-        views = [
-            math.degrees(2 * math.atan(side / focal / 2) if self.model == "pinhole" else side / focal)
-            for focal, side in ((self.fx, self.width), (self.fy, self.height))
-        ]
-        if max(views) > highest or (max(views) < lowest and not self.cropped):
-            raise InvalidInputError(
-                f"[camera] expected focal lengths that see {lowest:g} to {highest:g} degrees in an image of "
-                f"{self.width}x{self.height} px; got fx {self.fx:g}, fy {self.fy:g}, which see "
-                f"{views[0]:.3g}x{views[1]:.3g}; pass pixels of this image, not millimetres: "
-                "mm * image width / sensor width"
-            )
-
-    def _checked_distortion(self) -> tuple[float, ...]:
-        given = () if self.distortion is None else self.distortion
-        try:
-            numbers = tuple(float(value) for value in np.asarray(given, dtype=np.float64).reshape(-1))
-        except (TypeError, ValueError) as error:
-            raise InvalidInputError(
-                f"[camera] expected distortion coefficients; got {given!r}; pass numbers, or None for none"
-            ) from error
-        counts = _COEFFICIENTS[self.model]
-        if numbers and (len(numbers) not in counts or not all(map(math.isfinite, numbers))):
-            expected = ", ".join(map(str, counts))
-            raise InvalidInputError(
-                f"[camera] expected {expected} finite distortion coefficients of a {self.model} camera; got "
-                f"{len(numbers)}: {numbers}; pass them in OpenCV's order, or None for none"
-            )
-        return numbers
+            object.__setattr__(self, name, checked_number(name, getattr(self, name)))
+        check_model(self.model)
+        check_field_of_view(self.model, (self.fx, self.fy), self.size, cropped=self.cropped)
+        if not self.cropped:
+            check_principal_point((self.cx, self.cy), self.size)
+        object.__setattr__(self, "distortion", checked_distortion(self.model, self.distortion))
 
     @classmethod
     def from_matrix(
@@ -140,15 +98,7 @@ class Camera:
         Raises:
             InvalidInputError: the matrix has another form, or the camera cannot be (see the class).
         """
-        try:
-            k = np.array(matrix, dtype=np.float64)
-        except (TypeError, ValueError):
-            k = np.zeros(0)
-        if k.shape != (3, 3) or np.abs(k[2] - (0, 0, 1)).max() > 1e-6 or not _square(k):
-            raise InvalidInputError(
-                "[camera] expected a matrix [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]; got "
-                f"{np.asarray(matrix).tolist()}; pass the 3x3 camera matrix of the calibration, without skew"
-            )
+        k = checked_matrix(matrix)
         return cls(k[0, 0], k[1, 1], k[0, 2], k[1, 2], width, height, distortion, model)
 
     @classmethod
@@ -217,8 +167,8 @@ class Camera:
     def resized(self, width: int, height: int) -> Camera:
         """The camera of its images after resizing them, whole images onto whole images as OpenCV does."""
         across, down = (
-            _checked_side("width", width) / self.width,
-            _checked_side("height", height) / self.height,
+            checked_side("width", width) / self.width,
+            checked_side("height", height) / self.height,
         )
         return replace(
             self,
@@ -317,37 +267,3 @@ class Camera:
 def _undistortion(camera: Camera) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Kept, since a video has one camera."""
     return camera.lens.undistortion(camera.matrix, camera.size)
-
-
-def _square(k: NDArray[np.float64]) -> bool:
-    """Whether a camera matrix has no skew."""
-    return bool(np.abs(k[[0, 1], [1, 0]]).max() <= 1e-6 * max(1.0, float(np.abs(k).max())))
-
-
-def _checked_number(name: str, value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidInputError(
-            f"[camera] expected {name} in pixels; got {value!r}; take it from the camera's calibration"
-        ) from error
-    if not math.isfinite(number):
-        raise InvalidInputError(
-            f"[camera] expected {name} to be a finite number of pixels; got {number!r}; take it from the "
-            "camera's calibration"
-        )
-    return number
-
-
-def _checked_side(name: str, value: Any) -> int:
-    try:
-        side = operator.index(value)
-    except TypeError as error:
-        raise InvalidInputError(
-            f"[camera] expected the image's {name} in whole pixels; got {value!r}; pass an int"
-        ) from error
-    if side < 1:
-        raise InvalidInputError(
-            f"[camera] expected an image {name} of at least 1 px; got {side}; check where it came from"
-        )
-    return side

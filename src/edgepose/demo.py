@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepose.builtin import DEFAULT_MODEL, METRIC_MODEL
-from edgepose.bundle import Progress
 from edgepose.camera import Camera
 from edgepose.errors import InvalidInputError
 from edgepose.images import load_image
 from edgepose.localizer import Localizer
+from edgepose.progress import Progress
 from edgepose.results import Localization
 from edgepose.video import ClipWriter, FrameReader
 

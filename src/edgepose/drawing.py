@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from edgepose.errors import InvalidInputError
 from edgepose.images import ImageSource, load_image
-from edgepose.keypoints import matching_set, side_of
+from edgepose.keypoint_set import side_of
+from edgepose.keypoints import matching_set
 
 if TYPE_CHECKING:
     from edgepose.results import Keypoint, Pose

@@ -5,7 +5,7 @@ Building and running engines do not belong here: no vendor's library is imported
 
 An engine directory belongs to one bundle and one machine (or one kind of GPU):
 
-    engine.json    the sidecar; the dataclasses below are its description
+    engine.json    the sidecar; the dataclasses below and `edgepose.engine_component` are its description
     NAME.engine    the serialized engine of graph NAME, one for each of `edgepose.bundle.GRAPHS`
 
 Tensor names and types are those of the bundle's graphs, with two differences that come with optimisation
@@ -17,30 +17,26 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from edgepose.bundle import Bundle, Progress, external_data_file, graph_file, hash_file
+from edgepose.bundle import MANIFEST_FILE, Bundle
 from edgepose.engine_check import Difference, Platform, platform_differences
-from edgepose.engine_files import file_problems, load_sidecar
+from edgepose.engine_component import Component, graph_hash
+from edgepose.engine_files import load_sidecar
 from edgepose.errors import EngineMismatchError
-from edgepose.manifest import MANIFEST_FILE, FileSpec
+from edgepose.file_hash import hash_file
+from edgepose.progress import Progress
 from edgepose.records import read_record, write_value
 
 __all__ = [
     "ENGINE_FORMAT",
     "ENGINE_MANIFEST",
     "BundleIdentity",
-    "Component",
     "EngineManifest",
-    "Platform",
-    "Profile",
     "RecipeIdentity",
-    "Tensor",
-    "engine_file",
-    "graph_hash",
     "rebuild_command",
 ]
 
@@ -48,88 +44,6 @@ ENGINE_FORMAT = 1
 """Version of the sidecar that this module reads and writes."""
 
 ENGINE_MANIFEST = "engine.json"
-
-
-def engine_file(graph: str) -> str:
-    """File name of an engine: `llm_decoder` -> `llm_decoder.engine`."""
-    return f"{graph}.engine"
-
-
-def graph_hash(files: Mapping[str, FileSpec], graph: str) -> str:
-    """SHA-256 over the hashes that a bundle's manifest gives for a graph and its external weights."""
-    import hashlib
-
-    names = [name for name in (graph_file(graph), external_data_file(graph)) if name in files]
-    return hashlib.sha256("".join(f"{name} {files[name].sha256}\n" for name in names).encode()).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """One optimisation profile: the shapes of one kind of step."""
-
-    name: str
-    """`llm_decoder` has `prefix`, `suffix`, `step` and `draft`; other graphs name their own."""
-    shapes: Mapping[str, tuple[tuple[int, ...], ...]]
-    """Input name to (min, opt, max)."""
-
-    def refusals(self, shapes: Mapping[str, Sequence[int]]) -> list[str]:
-        """What is outside this profile, one line for each input; empty where all shapes fit."""
-        wrong = []
-        for name, (low, _, high) in self.shapes.items():
-            given = tuple(shapes[name])
-            if len(given) != len(low) or not all(
-                a <= g <= b for a, g, b in zip(low, given, high, strict=True)
-            ):
-                wrong.append(f"{name} is {given}, profile {self.name} takes {low} to {high}")
-        return wrong
-
-
-@dataclass(frozen=True, slots=True)
-class Tensor:
-    """One input or output of an engine."""
-
-    name: str
-    mode: Literal["input", "output"]
-    dtype: str
-    """`float16`, `float32`, `int64`, ... as NumPy spells it."""
-    shape: tuple[int, ...]
-    """-1 where the dimension is known at run time only."""
-
-
-@dataclass(frozen=True, slots=True)
-class Component:
-    """One engine and what it was made from."""
-
-    file: str
-    sha256: str
-    bytes: int
-    key: str
-    """SHA-256 over everything that the engine depends on; equal keys need no rebuild."""
-    graph_sha256: str
-    """See `graph_hash`."""
-    profiles: tuple[Profile, ...]
-    """In the order of their indices in the engine."""
-    tensors: tuple[Tensor, ...]
-    device_memory: int
-    """Bytes of activations that a context needs at the largest shapes; -1 where the library could not tell
-    at build time."""
-    seconds: float
-    """How long it took to build."""
-
-    def problems(self, directory: Path) -> list[str]:
-        """What is wrong with the file; empty where it is sound. See `edgepose.engine_files`."""
-        return file_problems(directory, self.file, self.bytes, self.sha256)
-
-    def profile(self, name: str) -> int:
-        """Index of a profile.
-
-        Raises:
-            KeyError: there is none of that name.
-        """
-        for index, profile in enumerate(self.profiles):
-            if profile.name == name:
-                return index
-        raise KeyError(name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from edgepose.bundle import hash_file
 from edgepose.errors import EngineMismatchError
+from edgepose.file_hash import hash_file
 
 __all__ = ["file_problems", "load_sidecar"]
 

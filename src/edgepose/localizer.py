@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from edgepose.backends import BackendName, open_backend
 from edgepose.builtin import DEFAULT_MODEL
-from edgepose.bundle import Bundle, Progress
+from edgepose.bundle import Bundle
 from edgepose.errors import InvalidInputError
 from edgepose.gpu_frames import GpuFrame, gpu_frame
 from edgepose.images import ImageSource, load_image
-from edgepose.keypoints import KeypointsArgument
+from edgepose.keypoint_argument import KeypointsArgument
+from edgepose.progress import Progress
 from edgepose.questions import Inquiry, open_questions
 from edgepose.results import Drafts, Localization, Passes
 from edgepose.tracking import BoxesArgument, Guesses, Track

@@ -11,11 +11,12 @@ import os
 from pathlib import Path
 
 from edgepose.answer_layout import layout_from_tokens
-from edgepose.bundle import BinCodecSpec, LayoutSpec, Progress, read_manifest, write_manifest
+from edgepose.bundle import BinCodecSpec, LayoutSpec, read_manifest, write_manifest
 from edgepose.camera import Camera
 from edgepose.errors import InvalidInputError
 from edgepose.images import load_image
 from edgepose.localizer import Localizer
+from edgepose.progress import Progress
 from edgepose.skeleton import SMPL22
 
 __all__ = ["probe_layout"]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From questions to token ids: the prefix that all questions share and each question's own suffix.
 
-The wording does not belong here: the bundle has the prompt, `edgepose.keypoints` the keypoints.
+The wording does not belong here: the bundle has the prompt, `edgepose.keypoint_wording` the keypoints.
 """
 
 from __future__ import annotations

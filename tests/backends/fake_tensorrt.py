@@ -25,22 +25,15 @@ from edgepose.backends import EncodedImage, EncoderInputs
 from edgepose.backends.gpu_memory import GpuMemory
 from edgepose.backends.onnxruntime import session_options
 from edgepose.backends.tensorrt import OpenedEngines, TensorRtBackend, open_engines
-from edgepose.bundle import GRAPHS, Bundle, hash_file
-from edgepose.engine import (
-    ENGINE_FORMAT,
-    BundleIdentity,
-    Component,
-    EngineManifest,
-    Platform,
-    RecipeIdentity,
-    Tensor,
-    engine_file,
-    graph_hash,
-)
+from edgepose.bundle import GRAPHS, Bundle
+from edgepose.engine import ENGINE_FORMAT, BundleIdentity, EngineManifest, RecipeIdentity
+from edgepose.engine_check import Platform
+from edgepose.engine_component import Component, Tensor, engine_file, graph_hash
 from edgepose.engines.lengths import measure_lengths
 from edgepose.engines.onnx_graph import OnnxGraph
 from edgepose.engines.profiles import derive_profiles
 from edgepose.engines.recipe import Shapes
+from edgepose.file_hash import hash_file
 from edgepose.manifest import MANIFEST_FILE
 from edgepose.tensorrt_library import Library, RuntimeName
 

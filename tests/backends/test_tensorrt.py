@@ -30,7 +30,7 @@ from edgepose.errors import (
     InvalidInputError,
 )
 from edgepose.images import load_image
-from edgepose.keypoints import DEFAULT_TEXTS
+from edgepose.keypoint_wording import DEFAULT_TEXTS
 from edgepose.verify import verify_bundle
 
 from ..device_backends import Mode, expect_same, expect_same_answers
@@ -238,7 +238,7 @@ def test_a_damaged_engine_is_refused(engines: Callable[[str], Path], tmp_path: P
     manifest = EngineManifest.read(engines("posellm"))
     component = manifest.components["llm_decoder"]
     engine.write_bytes(b"no engine")
-    from edgepose.bundle import hash_file
+    from edgepose.file_hash import hash_file
 
     other = dataclasses.replace(component, bytes=9, sha256=hash_file(engine))
     dataclasses.replace(manifest, components=dict(manifest.components) | {"llm_decoder": other}).write(broken)

@@ -16,11 +16,13 @@ import pytest
 from click.testing import CliRunner
 
 from edgepose import Localizer
-from edgepose.bundle import Bundle, hash_file
+from edgepose.bundle import Bundle
 from edgepose.cli import main
-from edgepose.engine import EngineManifest, Profile
+from edgepose.engine import EngineManifest
+from edgepose.engine_component import Profile
 from edgepose.engines.recipe import Shapes, load_recipe, recipe_names
 from edgepose.errors import BackendUnavailableError, BundleError, EngineMismatchError
+from edgepose.file_hash import hash_file
 from edgepose.manifest import GRAPHS
 from edgepose.verify import GraphResult, VerifyReport, fitting, verify_bundle
 

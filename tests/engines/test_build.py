@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgepose.bundle import GRAPHS, Bundle, hash_file
+from edgepose.bundle import GRAPHS, Bundle
 from edgepose.engine import EngineManifest
 from edgepose.engines import BuildReport, build_engines
 from edgepose.engines.onnx_graph import OnnxGraph
@@ -22,6 +22,7 @@ from edgepose.errors import (
     EngineMismatchError,
     InvalidInputError,
 )
+from edgepose.file_hash import hash_file
 from edgepose.tensorrt_library import Library
 
 from .conftest import FAMILIES

@@ -12,7 +12,7 @@ import pytest
 from onnx import numpy_helper
 
 from edgepose.bundle import LLM_DECODER, Bundle
-from edgepose.engine import Profile
+from edgepose.engine_component import Profile
 from edgepose.engines.compiler import Compiler
 from edgepose.engines.lengths import measure_lengths
 from edgepose.engines.onnx_graph import OnnxGraph

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from edgepose.crop import SquareCrop
 from edgepose.evaluation import Dataset, Sample
 from edgepose.keypoint import Keypoint
-from edgepose.keypoints import COCO17, SMPL22
+from edgepose.keypoints import COCO17
 from edgepose.pose import Pose
 from edgepose.results import Localization
+from edgepose.skeleton import SMPL22
 
 WIDTH, HEIGHT = 64, 48
 

@@ -12,7 +12,7 @@ import pytest
 
 from edgepose.errors import InvalidInputError
 from edgepose.evaluation import LSP14, LeedsSports, evaluate, joints_box
-from edgepose.keypoints import DEFAULT_TEXTS
+from edgepose.keypoint_wording import DEFAULT_TEXTS
 
 RIGHT_HIP, LEFT_HIP, RIGHT_SHOULDER, LEFT_SHOULDER = 2, 3, 8, 9
 

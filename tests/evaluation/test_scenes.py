@@ -15,7 +15,8 @@ from edgepose.errors import InvalidInputError
 from edgepose.evaluation import PARTS, Scenes, evaluate
 from edgepose.evaluation.samples import Answer
 from edgepose.evaluation.space import answered_places
-from edgepose.keypoints import H36M17, SMPL22
+from edgepose.keypoints import H36M17
+from edgepose.skeleton import SMPL22
 
 Write = Callable[[Any], Path]
 

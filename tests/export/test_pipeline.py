@@ -18,7 +18,8 @@ from edgepose.export.architectures import DINOV2_LLAMA
 from edgepose.export.checkpoint import open_checkpoint
 from edgepose.export.tokenizer import load_tokenizer
 from edgepose.export.weights import ModelWeights
-from edgepose.keypoints import COCO17, DEFAULT_TEXTS
+from edgepose.keypoint_wording import DEFAULT_TEXTS
+from edgepose.keypoints import COCO17
 from edgepose.verify import verify_bundle
 
 

@@ -19,7 +19,8 @@ from edgepose.export.prompts import build_prompt, encode_prompt
 from edgepose.export.published import answer_prompts, decode_answer, generate
 from edgepose.export.tokenizer import LlamaTokenizer, load_tokenizer
 from edgepose.export.weights import ModelWeights
-from edgepose.keypoints import COCO17, DEFAULT_TEXTS
+from edgepose.keypoint_wording import DEFAULT_TEXTS
+from edgepose.keypoints import COCO17
 
 
 class Person:

@@ -22,7 +22,7 @@ def mocap_file(shared_data: Path) -> Path:
 def small_mocap_file(tmp_path: Path) -> Path:
     """Two people of one recording each, upright with arms down, who turn about the vertical."""
     pytest.importorskip("torch")
-    from edgepose.keypoints import SMPL22
+    from edgepose.skeleton import SMPL22
     from edgepose.training.rendering.bones import LENGTHS, PARENTS
 
     down = {"knee", "ankle", "elbow", "wrist"}

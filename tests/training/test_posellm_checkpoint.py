@@ -19,7 +19,8 @@ from edgepose.export.checkpoint import open_checkpoint  # noqa: E402
 from edgepose.export.models import PoseModel  # noqa: E402
 from edgepose.export.tokenizer import load_tokenizer  # noqa: E402
 from edgepose.export.weights import ModelWeights  # noqa: E402
-from edgepose.keypoints import COCO17, DEFAULT_TEXTS  # noqa: E402
+from edgepose.keypoint_wording import DEFAULT_TEXTS  # noqa: E402
+from edgepose.keypoints import COCO17  # noqa: E402
 from edgepose.training.posellm.checkpoint import load_weights, save_checkpoint  # noqa: E402
 from edgepose.training.posellm.crops import CropBatch, normalise  # noqa: E402
 from edgepose.training.posellm.model import (  # noqa: E402

@@ -13,7 +13,8 @@ from edgepose.errors import InvalidInputError  # noqa: E402
 from edgepose.export.models import PoseModel  # noqa: E402
 from edgepose.export.prompts import build_prompt, encode_prompt  # noqa: E402
 from edgepose.export.tokenizer import LlamaTokenizer, load_tokenizer  # noqa: E402
-from edgepose.keypoints import DEFAULT_TEXTS, KeypointText  # noqa: E402
+from edgepose.keypoint_text import KeypointText  # noqa: E402
+from edgepose.keypoint_wording import DEFAULT_TEXTS  # noqa: E402
 from edgepose.training.posellm.model import (  # noqa: E402
     answer_logits,
     greedy_answers,

@@ -17,7 +17,8 @@ from PIL import Image
 
 from edgepose.cli import main
 from edgepose.errors import InvalidInputError
-from edgepose.keypoints import COCO17, SMPL22
+from edgepose.keypoints import COCO17
+from edgepose.skeleton import SMPL22
 from edgepose.training.rendering import PoseLibrary, write_clip, write_coco, write_frames
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from edgepose.errors import InvalidInputError
 from edgepose.export.prompts import build_prompt
 from edgepose.export.tokenizer import LlamaTokenizer
-from edgepose.keypoints import KeypointText
+from edgepose.keypoint_text import KeypointText
 
 __all__ = ["IGNORED", "PLACES", "PackedQuestions", "QuestionBook"]
 

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from edgepose.export.models import PoseModel
 from edgepose.export.tokenizer import load_tokenizer
-from edgepose.keypoints import DEFAULT_TEXTS
+from edgepose.keypoint_wording import DEFAULT_TEXTS
 from edgepose.training.pointing import (
     POINTING_HEADS,
     POINTING_LAYER,

@@ -14,7 +14,7 @@ from edgepose.export.random_checkpoint.sentencepiece_vocabulary import (
     train_pieces,
     write_tokenizer_settings,
 )
-from edgepose.keypoints import DEFAULT_TEXTS
+from edgepose.keypoint_wording import DEFAULT_TEXTS
 
 __all__ = ["write_tokenizer"]
 

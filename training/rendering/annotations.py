@@ -23,7 +23,8 @@ from typing import Any
 
 from torch import Tensor
 
-from edgepose.keypoints import COCO17, SMPL22
+from edgepose.keypoints import COCO17
+from edgepose.skeleton import SMPL22
 
 __all__ = ["SMALLEST", "annotation", "camera_fields", "image_entry", "joints_field", "write_annotations"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from edgepose.keypoints import SMPL22
+from edgepose.skeleton import SMPL22
 
 __all__ = ["JOINTS", "LENGTHS", "MIRRORED", "PARENTS", "STATURE", "directions_of", "joints_of"]
 

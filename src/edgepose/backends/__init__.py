@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepose._core import DecoderDims, DecoderLoop, DeviceArray
-from edgepose.bundle import Bundle, Progress
+from edgepose.bundle import Bundle
 from edgepose.errors import InvalidInputError
+from edgepose.progress import Progress
 
 if TYPE_CHECKING:
     from edgepose.gpu_frames import CutPatches, WarpedCrop

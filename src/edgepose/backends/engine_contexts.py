@@ -15,9 +15,10 @@ from typing import Any
 
 from edgepose._core import Graphs, TensorView
 from edgepose.backends.gpu_memory import GpuMemory
-from edgepose.bundle import Progress
-from edgepose.engine import EngineManifest, Tensor
+from edgepose.engine import EngineManifest
+from edgepose.engine_component import Tensor
 from edgepose.errors import BackendError, EngineMismatchError
+from edgepose.progress import Progress
 from edgepose.tensorrt_library import Library, quiet
 
 __all__ = ["BoundEngines", "Engines"]

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from edgepose._core import Graphs, HostDecoder, TensorView
 from edgepose.backends import EncodedImage, EncoderInputs, decoder_dims
-from edgepose.bundle import ANSWER_HEAD, CONNECTOR, LLM_DECODER, LM_HEAD, VISION_ENCODER, Bundle, Progress
+from edgepose.bundle import ANSWER_HEAD, CONNECTOR, LLM_DECODER, LM_HEAD, VISION_ENCODER, Bundle
 from edgepose.errors import BackendError, BackendUnavailableError
+from edgepose.progress import Progress
 
 if TYPE_CHECKING:
     import onnxruntime

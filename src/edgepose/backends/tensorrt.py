@@ -22,10 +22,12 @@ from edgepose.backends import EncodedImage, EncoderInputs, decoder_dims
 from edgepose.backends.engine_contexts import BoundEngines, Engines
 from edgepose.backends.engine_encoder import EngineEncoder
 from edgepose.backends.gpu_memory import CudaMemory, GpuMemory
-from edgepose.bundle import ANSWER_HEAD, LLM_DECODER, LM_HEAD, VISION_ENCODER, Bundle, Progress
-from edgepose.engine import EngineManifest, Platform
+from edgepose.bundle import ANSWER_HEAD, LLM_DECODER, LM_HEAD, VISION_ENCODER, Bundle
+from edgepose.engine import EngineManifest
 from edgepose.engine_check import Device as Gpu
+from edgepose.engine_check import Platform
 from edgepose.errors import BackendUnavailableError, InvalidInputError
+from edgepose.progress import Progress
 from edgepose.tensorrt_library import Library, RuntimeName, load_library
 
 __all__ = [

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import click
 
 if TYPE_CHECKING:
-    from edgepose.keypoints import KeypointsArgument, KeypointText
+    from edgepose.keypoint_argument import KeypointsArgument
+    from edgepose.keypoint_text import KeypointText
     from edgepose.localizer import Localizer
 
 __all__ = ["Selection", "selection_options"]
@@ -104,7 +105,7 @@ def selection_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def _description(text: str) -> KeypointText:
     from edgepose.errors import InvalidInputError
-    from edgepose.keypoints import KeypointText
+    from edgepose.keypoint_text import KeypointText
 
     name, separator, description = (part.strip() for part in text.partition("="))
     try:

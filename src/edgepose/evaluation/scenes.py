@@ -42,7 +42,8 @@ from edgepose.evaluation.reading import (
 )
 from edgepose.evaluation.samples import Answer, Measures, Sample
 from edgepose.evaluation.space import measure_space
-from edgepose.keypoints import H36M17, SMPL22, canonical_name
+from edgepose.keypoints import H36M17, canonical_name
+from edgepose.skeleton import SMPL22
 
 __all__ = ["PARTS", "Scenes"]
 

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgepose.errors import InvalidInputError
-from edgepose.keypoints import KEYPOINT_SETS, KeypointText
+from edgepose.keypoint_text import KeypointText
+from edgepose.keypoints import KEYPOINT_SETS
 from edgepose.manifest.checks import Check
 
 __all__ = ["KeypointTextSpec", "KeypointsSpec"]

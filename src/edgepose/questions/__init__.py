@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from edgepose.camera import Camera
     from edgepose.crop import SquareCrop
     from edgepose.gpu_frames import GpuFrame
-    from edgepose.keypoints import KeypointsArgument
+    from edgepose.keypoint_argument import KeypointsArgument
     from edgepose.prompts import Prompt
     from edgepose.results import Pose
 

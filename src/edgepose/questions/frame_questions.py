@@ -21,12 +21,9 @@ from edgepose.bundle import BinCodecSpec, Bundle
 from edgepose.errors import InvalidInputError
 from edgepose.frame import FocalFrame
 from edgepose.gpu_frames import CutPatches, GpuFrame
-from edgepose.keypoints import (
-    KeypointsArgument,
-    KeypointSet,
-    canonical_name,
-    keypoint_set,
-)
+from edgepose.keypoint_argument import KeypointsArgument
+from edgepose.keypoint_set import KeypointSet
+from edgepose.keypoints import canonical_name, keypoint_set
 from edgepose.patches import grid_positions, grid_rope, patchify
 from edgepose.prompts import Prompt, build_prompt
 from edgepose.questions import Inquiry

@@ -20,7 +20,8 @@ from edgepose.crop import SquareCrop
 from edgepose.detokenize import Detokenizer, clean_up_spaces
 from edgepose.errors import InvalidInputError
 from edgepose.gpu_frames import GpuFrame, WarpedCrop
-from edgepose.keypoints import KeypointsArgument, KeypointText, resolve_keypoints
+from edgepose.keypoint_argument import KeypointsArgument, resolve_keypoints
+from edgepose.keypoint_text import KeypointText
 from edgepose.prompts import Prompt, build_prompt
 from edgepose.questions import Inquiry
 from edgepose.results import Keypoint, Pose

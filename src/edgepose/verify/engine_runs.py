@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from edgepose.backends.engine_contexts import Engines
 from edgepose.backends.tensorrt import open_engines
-from edgepose.bundle import Bundle, Progress
+from edgepose.bundle import Bundle
+from edgepose.progress import Progress
 from edgepose.verify.fitting import fit
 from edgepose.verify.goldens import Arrays
 from edgepose.verify.runtime import Answers, OpenGraph

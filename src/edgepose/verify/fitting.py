@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepose.bundle import ANSWER_HEAD, LLM_DECODER, LM_HEAD
-from edgepose.engine import Profile
+from edgepose.engine_component import Profile
 from edgepose.verify.goldens import Arrays
 
 __all__ = ["Fitted", "fit"]

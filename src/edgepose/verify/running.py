@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import time
 
-from edgepose.bundle import GRAPHS, LLM_DECODER, Bundle, Progress
+from edgepose.bundle import GRAPHS, LLM_DECODER, Bundle
 from edgepose.errors import EdgePoseError
+from edgepose.progress import Progress
 from edgepose.verify.goldens import Arrays, Case, DecoderCaches, read_goldens, unusable
 from edgepose.verify.report import CaseRun, GraphResult, NotRun, VerifyReport
 from edgepose.verify.row_error import worst_row_error

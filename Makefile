@@ -9,6 +9,7 @@
 #   make sanitize     the C++ tests under address and undefined-behaviour sanitizers
 #   make test-gpu     kernels, engines and frames on this machine's GPU; EDGEPOSE_REQUIRE_GPU=1 fails without one
 #   make cuda         compile the kernels for Orin (sm_87), where nvcc is
+#   make test-aarch64 the C++ tests compiled for 64-bit ARM, in QEMU; installs compiler and emulator by apt-get
 #   make test-wheel   the runtime's tests against an installed wheel, outside this tree
 #   make format       rewrite the sources as `make lint` wants them
 #   make sizes        the longest files of each kind
@@ -39,7 +40,7 @@ INSTALL := $(VENV)/bin/python -m pip install --progress-bar off
 CXX_BUILD := CMakeLists.txt $(shell find cpp -name '*.cpp' -o -name '*.hpp' -o -name '*.def' -o -name '*.cu' -o -name CMakeLists.txt)
 CXX_FILES := $(shell find cpp tests/cpp -name '*.cpp' -o -name '*.hpp' -o -name '*.cu')
 
-.PHONY: help demo test test-cpp test-python test-gpu cuda test-wheel lint lint-python lint-types lint-cpp format sanitize sizes setup
+.PHONY: help demo test test-cpp test-python test-gpu test-aarch64 cuda test-wheel lint lint-python lint-types lint-cpp format sanitize sizes setup
 .PHONY: clean distclean gtest
 
 help:
@@ -119,6 +120,15 @@ cuda: $(DONE)/build-tools
 	    -DCMAKE_BUILD_TYPE=Release -DCMAKE_COMPILE_WARNING_AS_ERROR=ON && \
 	  cmake --build build/cuda; \
 	else echo 'skipped, no nvcc: nothing is compiled for sm_87'; fi
+
+test-aarch64: $(DONE)/build-tools
+	if command -v apt-get >/dev/null; then \
+	  tools/system_packages aarch64 && \
+	  cmake -S . -B build/aarch64 -G Ninja --toolchain cmake/aarch64.cmake -DEDGEPOSE_TESTS=ON -DEDGEPOSE_PYTHON=OFF \
+	    -DEDGEPOSE_CUDA=OFF -DCMAKE_BUILD_TYPE=Release -DCMAKE_COMPILE_WARNING_AS_ERROR=ON && \
+	  cmake --build build/aarch64 && \
+	  ctest --test-dir build/aarch64 --output-on-failure --no-tests=error --parallel $$(nproc); \
+	else echo 'skipped, no apt-get: nothing is compiled for 64-bit ARM'; fi
 
 test-wheel: $(DONE)/build-tools
 	rm -rf build/wheel

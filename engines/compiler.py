@@ -256,7 +256,7 @@ def _shape_of(tensor: Any) -> tuple[int, ...] | None:
     """None where the library cannot tell, because something before it does not fit."""
     try:
         return tuple(tensor.shape)
-    except RuntimeError:
+    except (RuntimeError, ValueError):  # older versions count the dimensions as -1
         return None
 
 

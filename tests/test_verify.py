@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from edgepose.bundle import GRAPHS, Bundle
-from edgepose.errors import BundleError
+from edgepose.errors import BackendError, BundleError
 from edgepose.file_hash import hash_file
 from edgepose.verify import CaseRun, GraphResult, NotRun, VerifyReport, verify_bundle
 
@@ -118,6 +118,17 @@ def test_goldens_that_do_not_fit(
 ) -> None:
     change_goldens(bundle, change)
     with pytest.raises(BundleError, match=message):
+        verify_bundle(bundle)
+
+
+def test_a_graph_that_is_newer_than_onnxruntime(bundle: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    file = bundle / "lm_head.onnx"
+    model = onnx.load(file, load_external_data=False)
+    model.opset_import[0].version = 999
+    file.write_bytes(model.SerializeToString())
+    rehash(bundle, file.name)
+    with pytest.raises(BackendError, match=r"(?s)ONNX Runtime \d.* to load lm_head.*--upgrade onnxruntime"):
         verify_bundle(bundle)
 
 

@@ -60,7 +60,7 @@ struct BlockGroup {
 constexpr std::size_t kLargestPart = std::max(sizeof(BestLogit), sizeof(Moments));
 
 __global__ void at_each_group(const ChooseKernel kernel) {
-  __shared__ alignas(16) std::byte shared[kThreads * kLargestPart];
+  alignas(16) __shared__ std::byte shared[kThreads * kLargestPart];
   kernel(blockIdx.x, BlockGroup{shared});
 }
 

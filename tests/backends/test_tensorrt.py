@@ -404,8 +404,12 @@ def test_the_older_cuda_python_is_taken_too(monkeypatch: pytest.MonkeyPatch) -> 
 def test_cuda_python_takes_the_arguments_that_it_is_given() -> None:
     """Without a driver every call fails, but by an error of CUDA's, not by one of Python's."""
     runtime = pytest.importorskip("cuda.bindings.runtime", reason="cuda-python is not installed")
-    if not int(runtime.cudaGetDeviceCount()[0]):
-        pytest.skip("there is a GPU: tests/gpu uses it")
+    try:
+        if not int(runtime.cudaGetDeviceCount()[0]):
+            pytest.skip("there is a GPU: tests/gpu uses it")
+        refusal, closes = r"\[cuda\] expected cuda\w+ to succeed; got error \d+", True
+    except RuntimeError:  # of cuda-python 12.6, which misses the driver's library by itself
+        refusal, closes = r'libcuda\.so|Function "cu\w+" not found', False
     from edgepose.backends.gpu_memory import CudaMemory
 
     memory = CudaMemory(0, integrated=False)
@@ -433,10 +437,11 @@ def test_cuda_python_takes_the_arguments_that_it_is_given() -> None:
         lambda: memory._call("cudaGraphDestroy", 0),
     ]
     for call in calls:
-        with pytest.raises(BackendError, match=r"\[cuda\] expected cuda\w+ to succeed; got error \d+"):
+        with pytest.raises(RuntimeError, match=refusal):
             call()
     memory._device_memory, memory._host_memory = [256], [256]
-    memory.close()
+    if closes:
+        memory.close()
 
 
 def test_what_is_asked_of_the_library_is_there() -> None:

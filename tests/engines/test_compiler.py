@@ -13,7 +13,7 @@ from onnx import numpy_helper
 
 from edgepose.bundle import LLM_DECODER, Bundle
 from edgepose.engine_component import Profile
-from edgepose.engines.compiler import Compiler
+from edgepose.engines.compiler import Compiler, _shape_of
 from edgepose.engines.lengths import measure_lengths
 from edgepose.engines.onnx_graph import OnnxGraph
 from edgepose.engines.profiles import derive_profiles
@@ -113,6 +113,18 @@ def test_wrong_profile_is_found_without_compiling(
         f"bias (17, 1, {keys(wrong, 1)})",
     ):
         assert part in text, text
+
+
+@pytest.mark.parametrize("error", [RuntimeError, ValueError])
+def test_a_library_that_cannot_tell_a_shape(error: type[Exception]) -> None:
+    """TensorRT-RTX 1.4 raises ValueError, 1.7 RuntimeError."""
+
+    class Tensor:
+        @property
+        def shape(self) -> tuple[int, ...]:
+            raise error("__len__() should return >= 0")
+
+    assert _shape_of(Tensor()) is None
 
 
 def test_wrong_profile_is_found_by_the_compiler(

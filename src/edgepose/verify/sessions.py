@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from edgepose.bundle import Bundle
-from edgepose.errors import BackendUnavailableError
+from edgepose.errors import BackendError, BackendUnavailableError
 from edgepose.verify.goldens import Arrays, unusable
 from edgepose.verify.runtime import Answers, OpenGraph
 
@@ -45,30 +45,30 @@ class SessionRuntime:
     @contextmanager
     def open(self, graph: str) -> Iterator[OpenGraph]:
         """See `edgepose.verify.runtime.Runtime`."""
-        yield _Session(self._bundle, graph)
+        yield _Session(self._bundle, graph, self.version)
 
 
 class _Session:
     profiles = (None,)
 
-    def __init__(self, bundle: Bundle, graph: str) -> None:
+    def __init__(self, bundle: Bundle, graph: str, version: str) -> None:
         self._bundle, self._graph = bundle, graph
         try:
             self._session = _open_session(bundle, graph)
         except Exception as error:  # the library has many exception types without a common base
-            raise self._unusable(error) from error
+            raise BackendError(
+                f"[verify {bundle.path}] expected ONNX Runtime {version} to load {graph}, whose "
+                f"file is as it was exported; got: {str(error).strip()}; upgrade it: pip install --upgrade onnxruntime"
+            ) from error
 
     def run(self, inputs: Arrays, profile: str | None) -> Answers:
         names = [value.name for value in self._session.get_outputs()]
         try:
             return Answers((dict(zip(names, self._session.run(names, dict(inputs)), strict=True)),))
         except Exception as error:  # as above
-            raise self._unusable(error) from error
-
-    def _unusable(self, error: Exception) -> Exception:
-        return unusable(
-            self._bundle, f"{self._graph} did not run on its own: {type(error).__name__}: {error}"
-        )
+            raise unusable(
+                self._bundle, f"{self._graph} did not run on its own: {type(error).__name__}: {error}"
+            ) from error
 
 
 def _open_session(bundle: Bundle, graph: str) -> onnxruntime.InferenceSession:

@@ -57,8 +57,8 @@ class _Session:
             self._session = _open_session(bundle, graph)
         except Exception as error:  # the library has many exception types without a common base
             raise BackendError(
-                f"[verify {bundle.path}] expected ONNX Runtime {version} to load {graph}, whose file is as it "
-                f"was exported; got: {str(error).strip()}; upgrade it: pip install --upgrade onnxruntime"
+                f"[verify {bundle.path}] expected ONNX Runtime {version} to load {graph}, whose file is as "
+                f"it was exported; got: {str(error).strip()}; upgrade it: pip install --upgrade onnxruntime"
             ) from error
 
     def run(self, inputs: Arrays, profile: str | None) -> Answers:

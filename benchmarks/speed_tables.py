@@ -155,18 +155,28 @@ def engines_table(result: dict[str, Any]) -> str:
                     _megabytes(part["weights_mb"]),
                     _megabytes(part["engine_mb"]),
                     f"{part['seconds']:.1f} s",
-                    f"{part['peak_anonymous_gb']:.2f} GB",
-                    _megabytes(part["activations_mb"]),
-                    _megabytes(part["estimate_activations_mb"]),
+                    f"{part['peak_anonymous_gb']:.2f} GB ({part['estimate_build_gb']:.2f})",
+                    f"{_megabytes(part['activations_mb'])} ({_megabytes(part['estimate_activations_mb'])})",
                 ]
             )
             name = ""
         size = sum(part["engine_mb"] for part in figures["components"].values())
         weights = sum(part["weights_mb"] for part in figures["components"].values())
         whole = f"**{figures['seconds']:.0f} s**, again {figures['seconds_again']:.1f} s"
-        peak = f"**{figures['peak_rss_gb']:.1f} GB** resident, {figures['estimate_build_gb']:.1f} estimated"
-        rows.append(["", "whole", _megabytes(weights), _megabytes(size), whole, peak, "", ""])
-    head = ["bundle", "graph", "weights", "engine", "compiled in", "peak", "activations said", "estimated"]
+        most = max(part["peak_anonymous_gb"] for part in figures["components"].values())
+        peak = (
+            f"**{most:.1f} GB** ({figures['estimate_build_gb']:.1f}), {figures['peak_rss_gb']:.1f} resident"
+        )
+        rows.append(["", "whole", _megabytes(weights), _megabytes(size), whole, peak, ""])
+    head = [
+        "bundle",
+        "graph",
+        "weights",
+        "engine",
+        "compiled in",
+        "peak (estimated)",
+        "activations (estimated)",
+    ]
     limits = [result[subject]["limits"] for subject in subjects]
     compilers = " and ".join(sorted({result[subject]["runtime"] for subject in subjects}))
     return f"{table(head, rows)}\n\nCompiled by {compilers} on {machine_line(result['machine'], limits)}"

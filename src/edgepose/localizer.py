@@ -11,12 +11,15 @@ import operator
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from edgepose.backends import BackendName, open_backend
 from edgepose.builtin import DEFAULT_MODEL
 from edgepose.bundle import Bundle
+from edgepose.engine import ENGINE_MANIFEST
 from edgepose.errors import InvalidInputError
+from edgepose.file_hash import hash_file
 from edgepose.gpu_frames import GpuFrame, gpu_frame
 from edgepose.images import ImageSource, load_image
 from edgepose.keypoint_argument import KeypointsArgument
@@ -102,11 +105,17 @@ class Localizer:
             backend, self._bundle, engines=engines, threads=threads, progress=progress
         )
         self._decoder = self._backend.decoder(self._questions.alphabets, exact=self._exact)
+        self._engines = None if engines is None else hash_file(Path(engines) / ENGINE_MANIFEST)
 
     @property
     def bundle(self) -> Bundle:
         """The open bundle."""
         return self._bundle
+
+    @property
+    def engines(self) -> str | None:
+        """SHA-256 of the sidecar of the engines that run, which has the hashes of all; None on the CPU."""
+        return self._engines
 
     def locate(
         self,

@@ -53,6 +53,7 @@ class Answering:
             to_json=lambda: {"kind": kind},
         )
         self.bundle = types.SimpleNamespace(manifest=manifest, path=Path("bundles") / kind)
+        self.engines: str | None = None
         self.calls: list[dict[str, Any]] = []
         self._dataset = dataset
         self._shift, self._shift_m = np.array(shift, float), np.array(shift_m, float)

@@ -88,6 +88,12 @@ def _read_commands(ctx: click.Context, param: click.Parameter, values: tuple[str
     help="exact reproduces the published decoding token for token.",
 )
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads. Default: all cores.")
+@click.option(
+    "--engines",
+    type=click.Path(),
+    metavar="DIR",
+    help="Run on the GPU: engines that `edgepose build` made of the bundle on this machine.",
+)
 @click.option("--restart", is_flag=True, help="Forget the answers of an earlier run in --out.")
 @click.option("--json", "json_file", metavar="FILE", help="Write the JSON here too; - is standard output.")
 def evaluate(
@@ -103,6 +109,7 @@ def evaluate(
     commands: dict[str, str],
     decode: Any,
     threads: int | None,
+    engines: str | None,
     restart: bool,
     json_file: str | None,
 ) -> None:
@@ -123,7 +130,9 @@ def evaluate(
         name, annotations, images, numbers=numbers, box=box, parts=parts, commands=commands
     )
     with ProgressLine() as progress:
-        localizer = edgepose.Localizer(bundle, threads=threads, decode=decode, progress=progress)
+        localizer = edgepose.Localizer(
+            bundle, engines=engines, threads=threads, decode=decode, progress=progress
+        )
         found = measure(
             localizer,
             dataset,

@@ -129,7 +129,9 @@ def _identity(localizer: Localizer) -> dict[str, str]:
     """Which model answers, by content: a bundle may be moved between two runs."""
     manifest = localizer.bundle.manifest
     text = json.dumps(manifest.to_json(), sort_keys=True)
+    engines = {} if localizer.engines is None else {"engines": localizer.engines}
     return {
+        **engines,
         "bundle": Path(localizer.bundle.path).name,
         "family": manifest.family,
         "precision": manifest.precision.name,

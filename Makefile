@@ -8,6 +8,7 @@
 #   make lint         ruff, mypy, clang-format
 #   make sanitize     the C++ tests under address and undefined-behaviour sanitizers
 #   make test-gpu     kernels, engines and frames on this machine's GPU; EDGEPOSE_REQUIRE_GPU=1 fails without one
+#   make gpu-report   the same with what is installed for $(PYTHON), without a network; writes build/gpu.json
 #   make cuda         compile the kernels for Orin (sm_87), where nvcc is
 #   make test-aarch64 the C++ tests compiled for 64-bit ARM, in QEMU; installs compiler and emulator by apt-get
 #   make test-wheel   the runtime's tests against an installed wheel, outside this tree
@@ -40,7 +41,7 @@ INSTALL := $(VENV)/bin/python -m pip install --progress-bar off
 CXX_BUILD := CMakeLists.txt $(shell find cpp -name '*.cpp' -o -name '*.hpp' -o -name '*.def' -o -name '*.cu' -o -name CMakeLists.txt)
 CXX_FILES := $(shell find cpp tests/cpp -name '*.cpp' -o -name '*.hpp' -o -name '*.cu')
 
-.PHONY: help demo test test-cpp test-python test-gpu test-aarch64 cuda test-wheel lint lint-python lint-types lint-cpp format sanitize sizes setup
+.PHONY: help demo test test-cpp test-python test-gpu gpu-report test-aarch64 cuda test-wheel lint lint-python lint-types lint-cpp format sanitize sizes setup
 .PHONY: clean distclean gtest
 
 help:
@@ -113,6 +114,12 @@ test-gpu: $(DONE)/test-tools gtest
 	elif [ "$${EDGEPOSE_REQUIRE_GPU:-}" = 1 ]; then echo 'EDGEPOSE_REQUIRE_GPU=1, but there is no nvcc' >&2; exit 1; \
 	else echo 'skipped, no nvcc: the kernels alone'; fi
 	python -m pytest tests/gpu
+
+# Outside .venv, which could not be filled: PyTorch and the rest are those of the machine.
+gpu-report: export PATH := $(subst $(abspath $(VENV))/bin:,,$(PATH))
+gpu-report:
+	mkdir -p build
+	$(PYTHON) tools/gpu_report.py --out build/gpu.json
 
 cuda: $(DONE)/build-tools
 	if command -v nvcc >/dev/null; then \

@@ -101,11 +101,11 @@ def compare(gpu: Localizer, cpu: Localizer, image: NDArray[np.uint8]) -> dict[st
     return {"token_agreement": same / max(1, total), "max_keypoint_error_px": round(distance, 3)}
 
 
-def copy_bandwidth(stream: int, size: int = 256 << 20, rounds: int = 10) -> float:
+def copy_bandwidth(device: Any, size: int = 256 << 20, rounds: int = 10) -> float:
     """Bytes read and written by the GPU's own copy, GB/s."""
     from edgepose.backends.gpu_memory import CudaMemory
 
-    memory = CudaMemory(stream, integrated=False)
+    memory = CudaMemory(device)
     source, target = memory.allocate(size), memory.allocate(size)
     kind = memory._cuda.cudaMemcpyKind.cudaMemcpyDeviceToDevice
     best = float("inf")
@@ -113,7 +113,7 @@ def copy_bandwidth(stream: int, size: int = 256 << 20, rounds: int = 10) -> floa
         memory.synchronise()
         start = time.perf_counter()
         for _ in range(4):
-            memory._call("cudaMemcpyAsync", target, source, size, kind, stream)
+            memory._call("cudaMemcpyAsync", target, source, size, kind, memory.stream)
         memory.synchronise()
         best = min(best, time.perf_counter() - start)
     memory.close()
@@ -160,7 +160,7 @@ def main(arguments: list[str]) -> int:
         "commit": commit(),
         **machine(1, "tensorrt", "tensorrt_rtx", "cuda-python"),
         "agreement": agreement,
-        "copy_gb_per_s": round(copy_bandwidth(backend._memory.stream), 1),
+        "copy_gb_per_s": round(copy_bandwidth(backend._device), 1),
         **measure(gpu, image, options.frames),
         "board": {"before": before, "after": board()},
     }

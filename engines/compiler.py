@@ -68,9 +68,10 @@ class Compiler:
         trt = library.module
         self._heard = _Heard()
         with library.listening(self._heard), quiet():
-            self._builder = trt.Builder(library.logger)
-            if self._builder is None:
-                raise self._refused("to start its builder", [])
+            try:
+                self._builder = trt.Builder(library.logger)
+            except TypeError as error:  # what the bindings make of a constructor that returns nothing
+                raise self._refused("to start its builder", []) from error
             typed = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
             self._network = self._builder.create_network(0 if typed is None else 1 << int(typed))
             self._parser = trt.OnnxParser(self._network, library.logger)

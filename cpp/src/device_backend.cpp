@@ -207,10 +207,9 @@ void DeviceBackend::begin(const Extent& extent) {
   const std::int64_t slots = std::min(extent.suffix, std::max(kFirstSlots, most_held_));
   capacity_ = slots_for(slots);
   most_held_ = std::max(most_held_, capacity_);
-  const auto token =
-      as_size(2 * dims_.layers * dims_.kv_heads * dims_.head_dim) * size_of(dims_.activations);
-  reserve(prefix_, as_size(extent.prefix) * token);
-  reserve(suffix_, as_size(extent.questions * capacity_) * token);
+  const std::size_t planes = as_size(2 * dims_.layers);
+  reserve(prefix_, planes * graphs_.cache_plane(extent.prefix));
+  reserve(suffix_, planes * graphs_.cache_plane(extent.questions * capacity_));
   reserve_rope(extent.prefix + capacity_);
   if (holds_history()) {
     history_slots_ = std::max(history_slots_, round_up(extent.suffix, kSlotStep));
@@ -257,11 +256,17 @@ void DeviceBackend::grow(std::int64_t slots) {
   capacity = slots_for(std::max(slots, std::min(capacity, extent_.suffix)));
   const auto token = as_size(dims_.head_dim) * size_of(dims_.activations);
   SpreadKernel spread;
-  spread.rows = 2 * dims_.layers * dims_.kv_heads * extent_.questions;
+  const auto plane = [this](std::int64_t slots_held) {
+    return static_cast<std::int64_t>(graphs_.cache_plane(extent_.questions * slots_held));
+  };
+  spread.planes = 2 * dims_.layers;
+  spread.rows = dims_.kv_heads * extent_.questions;
   spread.from_bytes = static_cast<std::int64_t>(as_size(capacity_) * token);
   spread.to_bytes = static_cast<std::int64_t>(as_size(capacity) * token);
+  spread.from_plane = plane(capacity_);
+  spread.to_plane = plane(capacity);
   DeviceBuffer larger(*device_);
-  larger.reserve(as_size(spread.rows * spread.to_bytes));
+  larger.reserve(as_size(spread.planes * spread.to_plane));
   spread.from = suffix_.data();
   spread.to = larger.data();
   device_->launch(spread);

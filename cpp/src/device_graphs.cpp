@@ -63,9 +63,9 @@ void DeviceGraphs::visit_needs(const DevicePass& pass, Head head, const Visit& v
   const std::int64_t slots = dims_.kv_heads * pass.rows * dims_.head_dim;
   need(stand_in_, std::max(slots, dims_.hidden), activation);
   if (pass.writes_prefix) {
-    need(deepstack_, dims_.deepstack * pass.width * dims_.hidden, activation);
+    visit(deepstack_, as_size(dims_.deepstack) * deepstack_plane(pass));
   } else {
-    need(fresh_, 2 * dims_.layers * dims_.kv_heads * cells * dims_.head_dim, activation);
+    visit(fresh_, as_size(2 * dims_.layers) * cache_plane(cells));
     need(logits_, looks * head_width(head), sizeof(float));
   }
 }
@@ -87,8 +87,16 @@ bool DeviceGraphs::crowded() const noexcept {
 }
 
 std::byte* DeviceGraphs::deepstack(const DevicePass& pass, std::int64_t layer) noexcept {
-  return deepstack_.data() +
-         as_size(layer * pass.width * dims_.hidden) * size_of(dims_.activations);
+  return deepstack_.data() + as_size(layer) * deepstack_plane(pass);
+}
+
+std::size_t DeviceGraphs::deepstack_plane(const DevicePass& pass) const noexcept {
+  return plane_bytes(as_size(pass.width * dims_.hidden) * size_of(dims_.activations));
+}
+
+std::size_t DeviceGraphs::cache_plane(std::int64_t rows) const noexcept {
+  const std::int64_t elements = dims_.kv_heads * rows * dims_.head_dim;
+  return plane_bytes(as_size(elements) * size_of(dims_.activations));
 }
 
 std::int64_t DeviceGraphs::head_width(Head head) const noexcept {
@@ -133,11 +141,9 @@ std::int64_t DeviceGraphs::bind_decoder(const DevicePass& pass, const DeviceCach
          pass.writes_prefix ? deepstack(pass, layer) : stand_in_.data()}
     );
   }
-  const std::size_t token = as_size(dims_.head_dim) * size_of(type);
-  const std::size_t prefix_plane =
-      as_size(dims_.kv_heads * (pass.writes_prefix ? width : pass.prefix)) * token;
-  const std::size_t suffix_plane = as_size(dims_.kv_heads * rows * pass.suffix) * token;
-  const std::size_t fresh_plane = as_size(dims_.kv_heads * pass.cells()) * token;
+  const std::size_t prefix_plane = cache_plane(pass.writes_prefix ? width : pass.prefix);
+  const std::size_t suffix_plane = cache_plane(rows * pass.suffix);
+  const std::size_t fresh_plane = cache_plane(pass.cells());
   const bool no_suffix = pass.writes_prefix || pass.starts;
   std::vector<TensorView> outputs;
   for (std::int64_t layer = 0; layer < dims_.layers; ++layer) {

@@ -40,12 +40,16 @@ void DeviceBackend::enqueue(const PassKey& key) {
   AppendKernel append;
   append.cells = plan_.as<PlanCell>();
   append.cell_count = key.pass.cells();
-  append.planes = 2 * dims_.layers * dims_.kv_heads;
+  append.planes = 2 * dims_.layers;
+  append.heads = dims_.kv_heads;
   append.row_bytes = dims_.head_dim * static_cast<std::int64_t>(size_of(dims_.activations));
   append.fresh = graphs_.fresh();
   append.suffix = suffix_.data();
+  append.fresh_plane = static_cast<std::int64_t>(graphs_.cache_plane(key.pass.cells()));
+  append.suffix_plane =
+      static_cast<std::int64_t>(graphs_.cache_plane(extent_.questions * key.capacity));
   append.questions = extent_.questions;
-  append.capacity = capacity_;
+  append.capacity = key.capacity;
   device_->launch(append);
   if (key.looks) enqueue_choice(key);
 }
@@ -62,9 +66,9 @@ void DeviceBackend::enqueue_inputs(const PassKey& key) {
   gather.image = image_rows(pass, 0);
   gather.choices = choices_.as<Choice>();
   gather.target = graphs_.embedded();
-  if (key.penalised) {
+  if (key.history_slots > 0) {
     gather.history = history_.as<std::int32_t>();
-    gather.history_slots = history_slots_;
+    gather.history_slots = key.history_slots;
   }
   device_->launch(gather);
   for (std::int64_t layer = 0; pass.writes_prefix && layer < dims_.deepstack; ++layer) {
@@ -107,14 +111,14 @@ void DeviceBackend::enqueue_choice(const PassKey& key) {
   const std::int64_t count = key.pass.rows * key.pass.looks;
   const std::int64_t width = graphs_.head_width(key.head);
   const bool full = key.head == Head::full;
-  if (key.penalised) {
+  if (key.history_slots > 0) {
     PenaliseKernel penalise;
     penalise.looks = looks;
     penalise.look_count = count;
     penalise.numbers = reinterpret_cast<PlanNumbers*>(plan_.data() + places_.numbers);
     penalise.prefix_said = prefix_said_.as<std::uint32_t>();
     penalise.history = history_.as<std::int32_t>();
-    penalise.slots = history_slots_;
+    penalise.slots = key.history_slots;
     penalise.tokens = full ? nullptr : head_tokens_.as<std::int32_t>();
     penalise.columns = full ? nullptr : head_columns_.as<std::int32_t>();
     penalise.width = width;

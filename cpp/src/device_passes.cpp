@@ -115,7 +115,7 @@ void DeviceBackend::feed_prefix(const Prefix& prefix) {
   send_images(prefix, std::count(prefix.tokens.begin(), prefix.tokens.end(), kImageToken));
   plan_prefix(prefix, pass);
   // Nobody asks for a token here; the graph wants one position all the same.
-  run({.pass = pass, .penalised = holds_history()});
+  run({.pass = pass});
 }
 
 void DeviceBackend::plan_prefix(const Prefix& prefix, const DevicePass& pass) {
@@ -201,6 +201,11 @@ DevicePass DeviceBackend::lay_out(const Step& step) const {
   return pass;
 }
 
+DeviceBackend::PassKey DeviceBackend::key_of(const DevicePass& pass, Head head, bool looks)
+    const noexcept {
+  return {pass, head, looks, capacity_, holds_history() ? history_slots_ : 0};
+}
+
 void DeviceBackend::feed(const Step& step) {
   if (step.runs.empty()) return;
   admit(step);
@@ -208,8 +213,7 @@ void DeviceBackend::feed(const Step& step) {
   make_room(pass, step.head);
   reserve_choices(looks_ + std::ssize(step.looks));
   plan_step(step, pass);
-  run({.pass = pass, .head = step.head, .looks = !step.looks.empty(), .penalised = holds_history()}
-  );
+  run(key_of(pass, step.head, !step.looks.empty()));
   looks_ += std::ssize(step.looks);
   for (const Run& run : step.runs) lengths_[as_size(run.question)] = run.slot + run.count;
 }

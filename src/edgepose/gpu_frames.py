@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CutPatches", "GpuFrame", "WarpedCrop", "gpu_frame"]
 
-_CUDA_KINDS = (2, 3, 13)  # DLPack: GPU memory, pinned memory, managed memory
+_PINNED = 3  # DLPack: host memory that a GPU sees
+_CUDA_KINDS = (2, _PINNED, 13)  # GPU memory, that, managed memory
 _UINT8 = (1, 8, 1)  # DLPack: unsigned, bits, lanes
 _DEFAULT_STREAM = 1
 
@@ -91,7 +92,7 @@ def gpu_frame(source: object) -> GpuFrame | None:
         return None
     kind = getattr(source, "__dlpack_device__", None)
     if kind is not None and int(kind()[0]) in _CUDA_KINDS:
-        return _from_dlpack(source)
+        return _from_dlpack(source, pinned=int(kind()[0]) == _PINNED)
     described = getattr(source, "__cuda_array_interface__", None)
     return None if described is None else _from_interface(source, described)
 
@@ -138,10 +139,11 @@ class _DlTensor(ctypes.Structure):
     ]
 
 
-def _from_dlpack(source: Any) -> GpuFrame:
+def _from_dlpack(source: Any, *, pinned: bool) -> GpuFrame:
     """Source: DLPack's C header, and the array API's protocol for streams."""
-    # The producer lets the default stream wait for what it has under way.
-    capsule = source.__dlpack__(stream=_DEFAULT_STREAM)
+    # The producer lets the default stream wait for what it has under way. Host memory has no stream, and
+    # torch takes none for it, even where a GPU sees it.
+    capsule = source.__dlpack__() if pinned else source.__dlpack__(stream=_DEFAULT_STREAM)
     pointer = ctypes.pythonapi.PyCapsule_GetPointer
     pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
     tensor = _DlTensor.from_address(pointer(capsule, b"dltensor"))

@@ -115,9 +115,14 @@ def platform() -> Platform:
     return platform_of(library(), traits())
 
 
-class _Context:
+class Context:
+    """An execution context."""
+
+    stream: int | None = STREAM
+
     def __init__(
         self,
+        graph: str,
         session: Any,
         profiles: Sequence[dict[str, Any]],
         scratch: int,
@@ -125,7 +130,8 @@ class _Context:
         flush: Callable[[], None],
     ) -> None:
         self._session, self._profiles, self._counts, self._flush = session, profiles, counts, flush
-        self._scratch = scratch
+        self._graph, self._scratch = graph, scratch
+        self._dtypes = {v.name: _NUMPY[v.type] for v in (*session.get_inputs(), *session.get_outputs())}
         self._profile: dict[str, Any] | None = None
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._addresses: dict[str, int] = {}
@@ -133,7 +139,7 @@ class _Context:
         counts["contexts"] += 1
 
     def set_optimization_profile_async(self, index: int, stream: int) -> bool:
-        assert stream == STREAM
+        assert self.stream in (None, stream)
         self._profile = self._profiles[index]
         return True
 
@@ -146,7 +152,7 @@ class _Context:
 
     def set_tensor_address(self, name: str, address: int) -> bool:
         self._addresses[name] = address
-        return address != 0
+        return address != 0 and address % 256 == 0
 
     def set_device_memory(self, memory: int, size: int) -> None:
         assert size >= self._scratch
@@ -159,7 +165,7 @@ class _Context:
         return tuple(output.shape)
 
     def execute_async_v3(self, stream: int) -> bool:
-        assert stream == STREAM and self._memory
+        assert self.stream in (None, stream) and self._memory
         self._counts["runs"] += 1
         self._flush()
         _array(self._memory, (self._scratch,), "uint8")[...] = 0x5A
@@ -182,6 +188,7 @@ def library(
     counts: dict[str, int] | None = None,
     name: RuntimeName = "tensorrt",
     flush: Callable[[], None] = lambda: None,
+    context: type[Context] = Context,
 ) -> Library:
     """The library.
 
@@ -189,20 +196,23 @@ def library(
         counts: how often it did what.
         name: which of the two it passes for.
         flush: called before a run, as it runs at once: does what comes before it in the queue.
+        context: what runs engines.
     """
     counted = {"contexts": 0, "runs": 0} if counts is None else counts
     listeners: list[Callable[[int, str], None]] = []
 
     class Engine:
         def __init__(self, content: dict[str, Any]) -> None:
-            self._profiles, self.device_memory_size_v2 = content["profiles"], content["scratch"]
+            self._graph, self._profiles = content["graph"], content["profiles"]
+            self.device_memory_size_v2 = content["scratch"]
             self._session = onnxruntime.InferenceSession(
                 content["graph"], session_options(1), providers=["CPUExecutionProvider"]
             )
 
-        def create_execution_context(self, strategy: Any) -> _Context:
+        def create_execution_context(self, strategy: Any) -> Context:
             assert strategy is Strategy.USER_MANAGED
-            return _Context(self._session, self._profiles, self.device_memory_size_v2, counted, flush)
+            size = self.device_memory_size_v2
+            return context(self._graph, self._session, self._profiles, size, counted, flush)
 
     class Strategy(enum.Enum):
         USER_MANAGED = 2

@@ -26,21 +26,21 @@ class InterfaceArray:
 
 
 class DlpackArray:
-    """DLPack over memory of a NumPy array, which it says to be a GPU's."""
+    """DLPack over memory of a NumPy array, which it says to be a GPU's, or of another kind."""
 
-    def __init__(self, array: NDArray[np.uint8]) -> None:
-        self.array = array
-        self.streams: list[int] = []
+    def __init__(self, array: NDArray[np.uint8], kind: int = 2) -> None:
+        self.array, self.kind = array, kind
+        self.streams: list[int | None] = []
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return 2, 0
+        return self.kind, 0
 
-    def __dlpack__(self, *, stream: int) -> Any:
+    def __dlpack__(self, *, stream: int | None = None) -> Any:
         from edgepose.gpu_frames import _DlTensor
 
         self.streams.append(stream)
         capsule = self.array.__dlpack__()
         pointer = ctypes.pythonapi.PyCapsule_GetPointer
         pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-        _DlTensor.from_address(pointer(capsule, b"dltensor")).device_type = 2
+        _DlTensor.from_address(pointer(capsule, b"dltensor")).device_type = self.kind
         return capsule

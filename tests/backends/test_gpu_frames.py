@@ -65,6 +65,8 @@ def made(place: Place, what: WarpedCrop | CutPatches, dtype: str = "float32") ->
 
 def expect_levels(got: NDArray[Any], expected: NDArray[Any], level: float = 1.0) -> None:
     """The same numbers, but for single levels where OpenCV does not round as the kernels do."""
+    if int(cv2.__version__.split(".")[0]) < 5:
+        pytest.skip("OpenCV before 5 interpolates in whole numbers")
     apart = np.abs(got.astype(np.float64) - expected)
     assert apart.max() <= (0.0 if FUSES else 2.001 * level)
     assert (apart > level / 10).mean() < 1e-3
@@ -231,6 +233,10 @@ def test_arrays_of_other_libraries_are_read_without_a_copy() -> None:
         assert (frame.address, frame.shape, frame.strides) == (image.ctypes.data, (20, 30, 3), (90, 3, 1))
     assert by_interface is not None and by_interface.stream is None
     assert by_dlpack is not None and by_dlpack.stream == 1
+    for kind, streams in ((2, [1]), (13, [1]), (3, [None])):  # torch refuses a stream for pinned memory
+        array = DlpackArray(image, kind)
+        assert gpu_frame(array) is not None
+        assert array.streams == streams
     older = InterfaceArray(image)
     del older.__cuda_array_interface__["stream"]
     waited = gpu_frame(older)

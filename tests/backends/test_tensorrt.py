@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ from edgepose.verify import verify_bundle
 
 from ..device_backends import Mode, expect_same, expect_same_answers
 from .bundles import bundle_of
-from .fake_tensorrt import FakeTensorRtBackend, open_fake_engines, traits, write_engines
+from .fake_tensorrt import Context, FakeTensorRtBackend, library, open_fake_engines, traits, write_engines
 from .gpu_cases import InterfaceArray
 
 ASSETS = Path(edgepose.__file__).parent / "assets"
@@ -169,6 +170,30 @@ def test_engines_that_are_loaded_later_find_enough_scratch_memory(engines: Calla
         opened.memory.check()  # every context writes to all of its scratch memory
         sizes.append(opened.manifest.components[graph].device_memory)
     assert sizes[0] < sizes[1]
+
+
+class RefusingContext(Context):
+    def set_optimization_profile_async(self, index: int, stream: int) -> bool:
+        raise RuntimeError("Error in set optimization profile async.")  # as TensorRT's bindings do
+
+
+def test_what_the_bindings_raise_is_told_like_what_they_return(
+    engines: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = Bundle.open(bundle_of("posellm"))
+    opened = open_fake_engines(bundle, engines("posellm"))
+    refusing = library(context=RefusingContext)
+    held = Engines(refusing, opened.manifest, opened.directory, opened.memory, None)
+    held.load(LM_HEAD)
+    with pytest.raises(BackendError, match="expected a context of lm_head for .*; got: no reason given"):
+        held.context(LM_HEAD, {"hidden": (256, (1, bundle.manifest.decoder.hidden))}, {})
+
+    def nothing(logger: object) -> None:
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    monkeypatch.setattr(refusing.module, "Runtime", nothing)
+    with pytest.raises(BackendError, match="expected tensorrt 10.3.0 to start; .* update the GPU's driver"):
+        Engines(refusing, opened.manifest, opened.directory, opened.memory, None)
 
 
 @pytest.mark.parametrize("integrated", [False, True])
@@ -412,7 +437,8 @@ def test_cuda_python_takes_the_arguments_that_it_is_given() -> None:
         refusal, closes = r'libcuda\.so|Function "cu\w+" not found', False
     from edgepose.backends.gpu_memory import CudaMemory
 
-    memory = CudaMemory(0, integrated=False)
+    device = types.SimpleNamespace(stream=0, traits=traits())
+    memory = CudaMemory(device)
     memory._captures.append(0)
     memory._device_memory.append(256)
     page = np.zeros(16, np.uint8)

@@ -152,6 +152,22 @@ TEST(DeviceBackend, CapturesEachShapeOnce) {
   EXPECT_GT(world.device.counts().replays, 3 * captures.back());
 }
 
+TEST(DeviceBackend, ReplaysNothingOfOtherRoomForAnswers) {
+  std::mt19937 random(15);
+  for (const float factor : {1.0F, 1.3F}) {
+    DeviceWorld world;
+    DecodeOptions options = world.options(Mode::exact);
+    options.max_positions = 1000;
+    options.penalty.factor = factor;
+    // Room for other lengths of answers, while the first pass has the same shape.
+    for (const std::int32_t tokens : {90, 90, 90, 20, 20, 20, 90}) {
+      options.max_tokens = tokens;
+      expect_as_on_host(world, world.ask(random, {31, kImageToken, 40}, {6, 3, 3}), options);
+    }
+    EXPECT_GT(world.device.counts().replays, 0);
+  }
+}
+
 TEST(DeviceBackend, ReplayIsWhatItWouldDoAnyway) {
   std::mt19937 random(6);
   for (const Mode mode : {Mode::constrained, Mode::exact}) {

@@ -241,8 +241,10 @@ TEST(AppendKernel, WritesWhereTheCacheDoes) {
     cache.reset(1, 4, 6);
     constexpr std::int64_t kRows = 4;
     constexpr std::int64_t kWidth = 3;
-    const auto plane = static_cast<std::size_t>(3 * kRows * kWidth * head_dim);
-    Shared<float> fresh(4 * plane);
+    const auto fresh_plane = static_cast<std::size_t>(3 * kRows * kWidth * head_dim + 8);
+    const auto cached = static_cast<std::size_t>(3 * 4 * 6 * head_dim);
+    const std::size_t suffix_plane = cached + 4;
+    Shared<float> fresh(4 * fresh_plane);
     std::iota(fresh.begin(), fresh.end(), 1.0F);
     Shared<PlanCell> cells(kRows * kWidth);
     const std::vector<std::int32_t> counts = {2, 0, 3, 1};
@@ -257,7 +259,8 @@ TEST(AppendKernel, WritesWhereTheCacheDoes) {
       }
       for (std::int64_t layer = 0; layer < 2; ++layer) {
         for (const auto which : {KeyOrValue::key, KeyOrValue::value}) {
-          const auto at = static_cast<std::size_t>(2 * layer + static_cast<int>(which)) * plane;
+          const auto at =
+              static_cast<std::size_t>(2 * layer + static_cast<int>(which)) * fresh_plane;
           const KvCache::Fresh source{
               reinterpret_cast<const std::byte*>(fresh.data() + at), kRows, kWidth
           };
@@ -265,21 +268,27 @@ TEST(AppendKernel, WritesWhereTheCacheDoes) {
         }
       }
     }
-    Shared<float> suffix(static_cast<std::size_t>(4 * 3 * 4 * 6 * head_dim), 0.0F);
+    Shared<float> suffix(4 * suffix_plane, 0.0F);
     AppendKernel kernel;
     kernel.cells = cells.data();
     kernel.cell_count = kRows * kWidth;
-    kernel.planes = 12;
+    kernel.planes = 4;
+    kernel.heads = 3;
     kernel.row_bytes = head_dim * 4;
+    kernel.fresh_plane = static_cast<std::int64_t>(fresh_plane * sizeof(float));
+    kernel.suffix_plane = static_cast<std::int64_t>(suffix_plane * sizeof(float));
     kernel.fresh = reinterpret_cast<const std::byte*>(fresh.data());
     kernel.suffix = reinterpret_cast<std::byte*>(suffix.data());
     kernel.questions = 4;
     kernel.capacity = 6;
     run_here(kernel);
-    EXPECT_EQ(
-        std::memcmp(suffix.data(), cache.suffix(0, KeyOrValue::key), suffix.size() * sizeof(float)),
-        0
-    );
+    for (std::size_t plane = 0; plane < 4; ++plane) {
+      const auto which = plane % 2 == 0 ? KeyOrValue::key : KeyOrValue::value;
+      const float* got = suffix.data() + plane * suffix_plane;
+      const auto* expected = cache.suffix(static_cast<std::int64_t>(plane / 2), which);
+      EXPECT_EQ(std::memcmp(got, expected, cached * sizeof(float)), 0);
+      EXPECT_TRUE(std::all_of(got + cached, got + suffix_plane, [](float x) { return x == 0; }));
+    }
   }
 }
 
@@ -350,18 +359,27 @@ TEST(MaskKernel, ShowsThePrefixOwnTokensAndItself) {
 TEST(SpreadKernel, MovesRowsApart) {
   for (const auto& [from, to] :
        std::vector<std::pair<std::int64_t, std::int64_t>>{{6, 10}, {16, 32}, {32, 38}, {0, 16}}) {
-    std::vector<std::byte> source(static_cast<std::size_t>(4 * from));
+    std::vector<std::byte> source(static_cast<std::size_t>(4 * from + 16));
     for (std::size_t k = 0; k < source.size(); ++k) source[k] = static_cast<std::byte>(k + 1);
     Shared<std::byte> a(256);
     Shared<std::byte> b(256);
     std::copy(source.begin(), source.end(), a.begin());
+    const std::int64_t from_plane = 2 * from + 16;
+    const std::int64_t to_plane = 2 * to + 32;
     run_here(SpreadKernel{
-        .from = a.data(), .to = b.data(), .rows = 4, .from_bytes = from, .to_bytes = to
+        .from = a.data(),
+        .to = b.data(),
+        .planes = 2,
+        .rows = 2,
+        .from_bytes = from,
+        .to_bytes = to,
+        .from_plane = from_plane,
+        .to_plane = to_plane
     });
     for (std::int64_t row = 0; row < 4; ++row) {
       for (std::int64_t k = 0; k < to; ++k) {
-        const auto there = static_cast<std::size_t>(row * to + k);
-        const auto here = static_cast<std::size_t>(row * from + k);
+        const auto there = static_cast<std::size_t>(row / 2 * to_plane + row % 2 * to + k);
+        const auto here = static_cast<std::size_t>(row / 2 * from_plane + row % 2 * from + k);
         EXPECT_EQ(b[there], k < from ? a[here] : std::byte{0});
       }
     }

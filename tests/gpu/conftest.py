@@ -37,7 +37,7 @@ def gpu() -> Any:
     """The first GPU."""
     try:
         device = open_device()
-        CudaMemory(device.stream, integrated=device.traits.integrated)
+        CudaMemory(device)
     except BackendUnavailableError as error:
         missing(str(error))
     return device

@@ -42,8 +42,8 @@ class CopiedGraphs(Graphs):
             given[view.name] = np.zeros(view.shape, view.dtype)
             self._memory.download(given[view.name].view(np.uint8).reshape(-1), view.address)
         results = self._run(graph, given)
-        for view in outputs:
-            array = np.ascontiguousarray(results[view.name], view.dtype)
+        arrays = [np.ascontiguousarray(results[view.name], view.dtype) for view in outputs]
+        for view, array in zip(outputs, arrays, strict=True):
             self._memory.upload(view.address, array.view(np.uint8).reshape(-1))
         self._memory.synchronise()
 
@@ -58,7 +58,7 @@ class CudaCopyBackend(HostDeviceBackend):
 
     def open_device(self) -> tuple[Device, Graphs]:
         device = open_device()
-        memory = CudaMemory(device.stream, integrated=device.traits.integrated)
+        memory = CudaMemory(device)
         return device, CopiedGraphs(self._run, memory)
 
     def _run(self, graph: str, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -23,7 +23,7 @@ class CudaPlace:
 
     def __init__(self, gpu: Any) -> None:
         self.device: Device = gpu
-        self.memory: GpuMemory = CudaMemory(gpu.stream, integrated=gpu.traits.integrated)
+        self.memory: GpuMemory = CudaMemory(gpu)
 
     def put(self, array: NDArray[np.uint8]) -> Any:
         # The memory between the first and the last byte; no stride of these tests is negative.

@@ -150,44 +150,64 @@ struct WantKernel {
 struct AppendKernel {
   const PlanCell* cells = nullptr;
   std::int64_t cell_count = 0;
-  std::int64_t planes = 0;  // layers * 2 * kv_heads
+  std::int64_t planes = 0;  // layers * 2
+  std::int64_t heads = 0;   // kv_heads, of a plane
   std::int64_t row_bytes = 0;
-  const std::byte* fresh = nullptr;  // (planes, cells, head_dim)
-  std::byte* suffix = nullptr;       // (planes, questions, capacity, head_dim)
+  const std::byte* fresh = nullptr;  // planes of (kv_heads, cells, head_dim)
+  std::byte* suffix = nullptr;       // planes of (kv_heads, questions, capacity, head_dim)
+  std::int64_t fresh_plane = 0;      // bytes from one to the next
+  std::int64_t suffix_plane = 0;     //
   std::int64_t questions = 0;
   std::int64_t capacity = 0;
 
   EDGEPOSE_PORTABLE std::int64_t count() const noexcept {
-    return planes * cell_count * (row_bytes / unit_of(row_bytes));
+    return planes * heads * cell_count * (row_bytes / unit_of(row_bytes));
   }
 
   EDGEPOSE_PORTABLE void operator()(std::int64_t index) const noexcept {
     const std::int64_t unit = unit_of(row_bytes);
     const std::int64_t units = row_bytes / unit;
-    const std::int64_t row = index / units;
+    const std::int64_t plane = index / (units * cell_count * heads);
+    const std::int64_t row = index / units % (cell_count * heads);
     const PlanCell& cell = cells[row % cell_count];
     if (cell.question < 0) return;
     const std::int64_t slot = (row / cell_count * questions + cell.question) * capacity + cell.slot;
-    move_unit(suffix + slot * row_bytes + index % units * unit, fresh + index * unit, unit);
+    const std::int64_t at = index % units * unit;
+    move_unit(
+        suffix + plane * suffix_plane + slot * row_bytes + at,
+        fresh + plane * fresh_plane + row * row_bytes + at,
+        unit
+    );
   }
 };
 
 // Rows move apart when suffixes get room for more. An index is a unit of an old row.
 struct SpreadKernel {
-  const std::byte* from = nullptr;  // (rows, from_bytes)
-  std::byte* to = nullptr;          // (rows, to_bytes), elsewhere
-  std::int64_t rows = 0;
+  const std::byte* from = nullptr;  // planes of (rows, from_bytes)
+  std::byte* to = nullptr;          // planes of (rows, to_bytes), elsewhere
+  std::int64_t planes = 0;
+  std::int64_t rows = 0;  // of a plane
   std::int64_t from_bytes = 0;
   std::int64_t to_bytes = 0;
+  std::int64_t from_plane = 0;  // bytes from one to the next
+  std::int64_t to_plane = 0;    //
 
   EDGEPOSE_PORTABLE std::int64_t unit() const noexcept {
     return unit_of(from_bytes) == 16 ? unit_of(to_bytes) : 2;
   }
-  EDGEPOSE_PORTABLE std::int64_t count() const noexcept { return rows * (from_bytes / unit()); }
+  EDGEPOSE_PORTABLE std::int64_t count() const noexcept {
+    return planes * rows * (from_bytes / unit());
+  }
   EDGEPOSE_PORTABLE void operator()(std::int64_t index) const noexcept {
     const std::int64_t units = from_bytes / unit();
+    const std::int64_t plane = index / units / rows;
+    const std::int64_t row = index / units % rows;
     const std::int64_t at = index % units * unit();
-    move_unit(to + index / units * to_bytes + at, from + index / units * from_bytes + at, unit());
+    move_unit(
+        to + plane * to_plane + row * to_bytes + at,
+        from + plane * from_plane + row * from_bytes + at,
+        unit()
+    );
   }
 };
 

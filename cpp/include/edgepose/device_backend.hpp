@@ -65,7 +65,8 @@ class DeviceBackend final : public Backend {
     DevicePass pass;
     Head head = Head::answer;
     bool looks = false;
-    bool penalised = false;
+    std::int64_t capacity = 0;       // slots of a suffix, which a pass that starts them fills
+    std::int64_t history_slots = 0;  // 0 where none is held
     std::strong_ordering operator<=>(const PassKey&) const = default;
   };
   struct Seen {
@@ -105,6 +106,7 @@ class DeviceBackend final : public Backend {
   void enqueue_inputs(const PassKey& key);
   void enqueue_choice(const PassKey& key);
   bool holds_history() const noexcept { return extent_.penalty.factor != 1; }
+  PassKey key_of(const DevicePass& pass, Head head, bool looks) const noexcept;
   const std::byte* image_rows(const DevicePass& pass, std::int64_t level);
 
   Device* device_;

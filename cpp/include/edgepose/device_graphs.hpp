@@ -32,12 +32,16 @@ struct DevicePass {
   auto operator<=>(const DevicePass&) const = default;
 };
 
-// Where the caches lie: (layers, 2, kv_heads, 1, prefix, head_dim) and (layers, 2, kv_heads,
-// questions, capacity, head_dim), activations.
+// Where the caches lie, activations: for each of (layers, 2) a plane of (kv_heads, 1, prefix,
+// head_dim), and one of (kv_heads, questions, capacity, head_dim). See Note [planes].
 struct DeviceCaches {
   std::byte* prefix = nullptr;
   std::byte* suffix = nullptr;
 };
+
+// Note [planes]: TensorRT wants each tensor at a multiple of 256 bytes, so where several share a
+// memory, each begins at one, whatever their sizes are.
+constexpr std::size_t plane_bytes(std::size_t bytes) noexcept { return (bytes + 255) / 256 * 256; }
 
 class DeviceGraphs {
  public:
@@ -77,11 +81,15 @@ class DeviceGraphs {
   float* logits() noexcept { return logits_.as<float>(); }
   std::int64_t head_width(Head head) const noexcept;
 
+  // Bytes from one plane of keys or values to the next, where each head has so many rows.
+  std::size_t cache_plane(std::int64_t rows) const noexcept;
+
  private:
   using HeadShape = std::array<std::int64_t, 2>;  // head, rows
 
   template <typename Visit>
   void visit_needs(const DevicePass& pass, Head head, const Visit& visit);
+  std::size_t deepstack_plane(const DevicePass& pass) const noexcept;
   std::int64_t bind_decoder(const DevicePass& pass, const DeviceCaches& caches);
   std::int64_t bind_head(const DevicePass& pass, Head head);
 
@@ -94,11 +102,11 @@ class DeviceGraphs {
   DeviceBuffer sin_;              // (rows, width, head_dim) float32
   DeviceBuffer bias_;             // (rows, width, keys) float32
   DeviceBuffer logit_positions_;  // (rows, looks) int64
-  DeviceBuffer deepstack_;        // (layers with features, width of the prefix, hidden) activations
-  DeviceBuffer stand_in_;         // zeros: a segment that has no tokens, features of no image
-  DeviceBuffer fresh_;            // (layers, 2, kv_heads, rows, width, head_dim) activations
-  DeviceBuffer hidden_;           // (rows, looks, hidden) activations
-  DeviceBuffer logits_;           // (rows * looks, head width) float32
+  DeviceBuffer deepstack_;  // for each layer a plane of (width of the prefix, hidden) activations
+  DeviceBuffer stand_in_;   // zeros: a segment that has no tokens, features of no image
+  DeviceBuffer fresh_;      // (layers, 2) planes of (kv_heads, rows, width, head_dim) activations
+  DeviceBuffer hidden_;     // (rows, looks, hidden) activations
+  DeviceBuffer logits_;     // (rows * looks, head width) float32
   std::map<DevicePass, std::int64_t> decoder_bindings_;
   std::map<HeadShape, std::int64_t> head_bindings_;
 };

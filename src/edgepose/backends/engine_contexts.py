@@ -50,8 +50,14 @@ class Engines:
         self.memory = memory
         self._library, self._directory, self._progress = library, directory, progress
         self._heard: list[str] = []
-        with quiet():
-            self._runtime = library.module.Runtime(library.logger)
+        with library.listening(self._hear), quiet():
+            try:
+                self._runtime = library.module.Runtime(library.logger)
+            except TypeError as error:  # what the bindings make of a constructor that returns nothing
+                raise BackendError(
+                    f"[{library.name}] expected {library.name} {library.version} to start; got: "
+                    f"{self.heard()}; update the GPU's driver to one for this library's CUDA"
+                ) from error
         self._engines: dict[str, Any] = {}
         self._scratch, self._scratch_size, self._scratch_needed = 0, 0, 0
 
@@ -140,12 +146,17 @@ class Engines:
                 context = engine.create_execution_context(config)
             else:
                 context = engine.create_execution_context(strategy)
-            fits = context is not None and context.set_optimization_profile_async(index, self.memory.stream)
-            for name, (address, shape) in inputs.items() if fits else ():
-                fits = fits and context.set_input_shape(name, tuple(shape))
-                fits = fits and context.set_tensor_address(name, address)
-            for name, address in outputs.items() if fits else ():
-                fits = fits and context.set_tensor_address(name, address)
+            try:
+                fits = context is not None and context.set_optimization_profile_async(
+                    index, self.memory.stream
+                )
+                for name, (address, shape) in inputs.items() if fits else ():
+                    fits = fits and context.set_input_shape(name, tuple(shape))
+                    fits = fits and context.set_tensor_address(name, address)
+                for name, address in outputs.items() if fits else ():
+                    fits = fits and context.set_tensor_address(name, address)
+            except RuntimeError:  # instead of False, of some of them
+                fits = False
             if not fits:
                 raise BackendError(
                     f"[{self._library.name}] expected a context of {graph} for {shapes}; got: {self.heard()}"

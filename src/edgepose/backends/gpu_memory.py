@@ -6,8 +6,10 @@ Kernels do not belong here (see cpp/cuda), nor does what engines are given.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib
+import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -49,7 +51,10 @@ class GpuMemory(Protocol):
         ...
 
     def upload(self, address: int, array: NDArray[np.uint8]) -> None:
-        """Copy host memory to the GPU in the stream's order; what is not pinned is read at once."""
+        """Copy host memory to the GPU in the stream's order; keep it until the stream was waited for.
+
+        Drivers that stage what is not pinned read it at once, but not all of them do.
+        """
         ...
 
     def download(self, array: NDArray[np.uint8], address: int) -> None:
@@ -104,31 +109,38 @@ def load_cuda() -> Any:
 
 
 class CudaMemory:
-    """Memory of the current GPU, in the order of a stream that somebody else owns.
+    """Memory of the current GPU, in the order of a device's stream.
+
+    Closes itself when nobody holds it any more.
 
     Args:
-        stream: its handle.
-        integrated: see `GpuMemory.integrated`.
+        device: an `edgepose._cuda.CudaDevice`, which is held: its stream is needed to the end.
 
     Raises:
         BackendUnavailableError: cuda-python is not installed.
     """
 
-    def __init__(self, stream: int, *, integrated: bool) -> None:
-        self._cuda = load_cuda()
-        self._stream, self._integrated = stream, integrated
+    def __init__(self, device: Any) -> None:
         self._device_memory: list[int] = []
         self._host_memory: list[int] = []
         self._captures: list[Any] = []
         self._events: dict[str | int, Any] = {}
+        self._device, self._stream = device, device.stream
+        self._cuda = load_cuda()
+
+    def __del__(self) -> None:
+        # A process that ends gives everything back, and what is asked for here may be gone by then.
+        if hasattr(self, "_cuda") and not sys.is_finalizing():
+            with contextlib.suppress(Exception):  # nobody is there to hear of it
+                self.close()
 
     @property
     def stream(self) -> int:
-        return self._stream
+        return int(self._stream)
 
     @property
     def integrated(self) -> bool:
-        return self._integrated
+        return bool(self._device.traits.integrated)
 
     def allocate(self, size: int) -> int:
         address = int(self._call("cudaMalloc", max(1, size)))
@@ -165,12 +177,19 @@ class CudaMemory:
         self._call("cudaStreamBeginCapture", self._stream, mode)
         try:
             enqueue()
-            graph = self._call("cudaStreamEndCapture", self._stream)
-            self._captures.append(self._call("cudaGraphInstantiate", graph, 0))
-            self._call("cudaGraphDestroy", graph)
         except BackendError:
-            self._cuda.cudaStreamEndCapture(self._stream)
-            self._cuda.cudaGetLastError()
+            self._abort_capture()
+            return None
+        except BaseException:
+            self._abort_capture()
+            raise
+        try:
+            graph = self._call("cudaStreamEndCapture", self._stream)
+            try:
+                self._captures.append(self._call("cudaGraphInstantiate", graph, 0))
+            finally:
+                self._cuda.cudaGraphDestroy(graph)
+        except BackendError:
             return None
         return len(self._captures) - 1
 
@@ -197,6 +216,13 @@ class CudaMemory:
         for event in self._events.values():
             self._cuda.cudaEventDestroy(event)
         self._captures, self._device_memory, self._host_memory, self._events = [], [], [], {}
+
+    def _abort_capture(self) -> None:
+        """Leaves the stream as it was; without that, nothing could be done in it any more."""
+        error, graph = self._cuda.cudaStreamEndCapture(self._stream)
+        if not int(error):
+            self._cuda.cudaGraphDestroy(graph)
+        self._cuda.cudaGetLastError()
 
     def _event(self, name: str | int) -> Any:
         if name not in self._events:

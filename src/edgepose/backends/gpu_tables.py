@@ -49,5 +49,6 @@ class GpuTables:
             self._memory.free(oldest)
         address = self._memory.allocate(array.nbytes)
         self._memory.upload(address, array.view(np.uint8).reshape(-1))
+        self._memory.synchronise()  # the array goes
         self._kept[key] = address, array.shape
         return self._kept[key]

@@ -98,7 +98,7 @@ def open_gpu() -> tuple[Device, GpuMemory, Any]:
         BackendUnavailableError: as `open_device`, or cuda-python is not installed.
     """
     device = open_device()
-    memory = CudaMemory(device.stream, integrated=device.traits.integrated)
+    memory = CudaMemory(device)
     return device, memory, device.traits
 
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What all benchmarks share: what machine this is, what it can do, paired timing, and the JSON they write.
 
+    python benchmarks/harness.py      prints what this machine can do right now, with two threads
+
 What is measured does not belong here.
 """
 
@@ -82,6 +84,24 @@ def limits(threads: int) -> dict[str, float]:
     }
 
 
+def product_of_onnxruntime(threads: int) -> float:
+    """The same product of float32 matrices in ONNX Runtime, GFLOP/s."""
+    import onnxruntime
+    from onnx import TensorProto, helper
+
+    shapes = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2048, 2048]) for name in "aby"]
+    graph = helper.make_graph([helper.make_node("MatMul", ["a", "b"], ["y"])], "g", shapes[:2], shapes[2:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    given = {name: np.random.default_rng(0).standard_normal((2048, 2048), np.float32) for name in "ab"}
+    multiply = min(_seconds(lambda: session.run(None, given)) for _ in range(6))
+    return round(2 * 2048**3 / multiply / 1e9, 1)
+
+
 def _seconds(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
@@ -148,3 +168,7 @@ def write(name: str, result: Mapping[str, Any]) -> Path:
 def show_progress(stage: str, done: int, total: int) -> None:
     """Progress of a stage, on one line of standard error."""
     print(f"\r  {stage} {done}/{total}      ", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    print(json.dumps({**limits(2), "float32_matmul_gflop_per_s in onnxruntime": product_of_onnxruntime(2)}))

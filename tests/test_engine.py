@@ -20,16 +20,7 @@ from edgepose.errors import BackendUnavailableError, EngineMismatchError
 from edgepose.file_hash import hash_file
 from edgepose.tensorrt_library import RuntimeName, load_library
 
-ORIN = Platform(
-    runtime="tensorrt",
-    runtime_version="10.3.0",
-    compute_capability="8.7",
-    device=Device("Orin", 16, 64 << 30),
-    driver="R36.4.3",
-    cuda="12.6",
-    os="Linux",
-    arch="aarch64",
-)
+from .boards import ORIN
 
 
 @pytest.fixture

@@ -142,28 +142,18 @@ void DeviceBackend::plan_prefix(const Prefix& prefix, const DevicePass& pass) {
 
 // Checks that the runs continue the caches and have their looks, and makes room for them.
 void DeviceBackend::admit(const Step& step) {
+  expect_looks(step, "device backend");
+  for (const Look& look : step.looks) {
+    if (step.head == Head::answer) expect_columns(look.alphabet);
+  }
   std::int64_t slots = 0;
-  std::size_t looks = 0;
   for (const Run& run : step.runs) {
-    for (std::int32_t k = 0; k < run.looks; ++k, ++looks) {
-      const std::int32_t at = looks < step.looks.size() ? step.looks[looks].at : -1;
-      if (at < 0 || at >= run.count) {
-        internal_error(
-            "device backend",
-            message("look ", looks, " of ", step.looks.size(), " at ", at, " of ", run.count)
-        );
-      }
-      if (step.head == Head::answer) expect_columns(step.looks[looks].alphabet);
-    }
     const std::int64_t held = lengths_.at(as_size(run.question));
     if (run.slot != held) {
       internal_error("device backend", message("slot ", run.slot, " fed, ", held, " in the cache"));
     }
     slots = std::max<std::int64_t>(slots, run.slot + run.count);
     for (std::int32_t k = 0; k < run.count; ++k) checked(step.feeds[as_size(run.first + k)]);
-  }
-  if (looks != step.looks.size()) {
-    internal_error("device backend", message(step.looks.size(), " looks, ", looks, " of runs"));
   }
   const std::int64_t most =
       options_.most_slots > 0 ? std::min(extent_.suffix, options_.most_slots) : extent_.suffix;

@@ -13,13 +13,11 @@ namespace edgepose {
 
 // Note [masked slots]
 // A pass reads whole buffers: every slot of every suffix, padding included. What may not be seen
-// gets kMasked added to its score, which leaves exactly 0 after the softmax in float32. So masked
-// slots need not be erased, but they must hold finite numbers, which `Buffer` provides by starting
-// from zeros.
+// gets kMaskedScore added to its score, which leaves exactly 0 after the softmax in float32. So
+// masked slots need not be erased, but they must hold finite numbers, which `Buffer` provides by
+// starting from zeros.
 
 namespace {
-
-constexpr float kMasked = -30000.0F;
 
 // Slots that a suffix starts with where more may be needed. All are read in every pass, so a long
 // budget is not laid out before it is used.
@@ -160,7 +158,7 @@ void HostBackend::feed_prefix(const Prefix& prefix) {
     rope_.write(positions_[as_size(cell)], graphs_.cos(cell), graphs_.sin(cell));
     float* bias = graphs_.bias() + cell * shape.width;
     std::fill_n(bias, cell + 1, 0.0F);
-    std::fill(bias + cell + 1, bias + shape.width, kMasked);
+    std::fill(bias + cell + 1, bias + shape.width, kMaskedScore);
   }
   write_deepstack(prefix, shape);
   // Nobody asks for a token here; the graph wants one position all the same.
@@ -171,26 +169,14 @@ void HostBackend::feed_prefix(const Prefix& prefix) {
 
 // Checks that the runs continue the cache and have their looks, and makes room for them in it.
 void HostBackend::admit(const Step& step) {
+  expect_looks(step, "host backend");
   std::int64_t slots = 0;
-  std::size_t looks = 0;
   for (const Run& run : step.runs) {
-    for (std::int32_t k = 0; k < run.looks; ++k, ++looks) {
-      const std::int32_t at = looks < step.looks.size() ? step.looks[looks].at : -1;
-      if (at < 0 || at >= run.count) {
-        internal_error(
-            "host backend",
-            message("look ", looks, " of ", step.looks.size(), " at ", at, " of ", run.count)
-        );
-      }
-    }
     const std::int64_t length = cache_.length(rows_.of(run.question));
     if (run.slot != length) {
       internal_error("host backend", message("slot ", run.slot, " fed, ", length, " in the cache"));
     }
     slots = std::max<std::int64_t>(slots, run.slot + run.count);
-  }
-  if (looks != step.looks.size()) {
-    internal_error("host backend", message(step.looks.size(), " looks, ", looks, " of runs"));
   }
   if (slots > cache_.capacity()) {
     std::int64_t capacity = std::max<std::int64_t>(1, cache_.capacity());
@@ -282,7 +268,7 @@ void HostBackend::write_inputs(const Step& step, const PassShape& shape) {
 void HostBackend::write_bias(const Step& step, const PassShape& shape) {
   const std::int64_t keys = shape.keys();
   float* bias = graphs_.bias();
-  std::fill_n(bias, shape.cells() * keys, kMasked);
+  std::fill_n(bias, shape.cells() * keys, kMaskedScore);
   for (std::size_t i = 0; i < step.runs.size(); ++i) {
     const Run& run = step.runs[i];
     const Place place = packing_.places[i];

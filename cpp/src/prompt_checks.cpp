@@ -4,6 +4,7 @@
 #include "edgepose/error.hpp"
 
 #include <algorithm>
+#include <cstddef>
 #include <iterator>
 
 namespace edgepose {
@@ -39,6 +40,23 @@ void expect_image(const Prefix& prefix, const DecoderDims& dims) {
       " arrays of image features; got ",
       prefix.deepstack.size()
   );
+}
+
+void expect_looks(const Step& step, const char* where) {
+  std::size_t looks = 0;
+  for (const Run& run : step.runs) {
+    for (std::int32_t k = 0; k < run.looks; ++k, ++looks) {
+      const std::int32_t at = looks < step.looks.size() ? step.looks[looks].at : -1;
+      if (at < 0 || at >= run.count) {
+        internal_error(
+            where, message("look ", looks, " of ", step.looks.size(), " at ", at, " of ", run.count)
+        );
+      }
+    }
+  }
+  if (looks != step.looks.size()) {
+    internal_error(where, message(step.looks.size(), " looks, ", looks, " of runs"));
+  }
 }
 
 }  // namespace edgepose

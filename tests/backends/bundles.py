@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import functools
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 _TREE = Path(__file__).parents[2]
 _DATA = _TREE / "tests" / "data"
@@ -26,3 +29,18 @@ def bundle_of(family: str) -> str:
     checkpoint = _TREE / "training" / "checkpoints" / "posellm-nano"
     export_bundle(family="posellm", checkpoint=checkpoint, out=out, precision="fp32")
     return str(out)
+
+
+@pytest.fixture(scope="session")
+def engines(
+    build: Callable[[str | Path, Path], object], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """The engine directory of a family's bundle."""
+    root = tmp_path_factory.mktemp("engines")
+
+    def find(family: str) -> Path:
+        if not (root / family).exists():
+            build(bundle_of(family), root / family)
+        return root / family
+
+    return find

@@ -12,9 +12,11 @@ from edgepose import Localizer
 from edgepose.bundle import Bundle
 from edgepose.engines.recipe import Shapes
 
-from .bundles import bundle_of
+from .bundles import engines
 from .fake_tensorrt import FakeTensorRtBackend, open_fake_engines, write_engines
 from .places import HostPlace
+
+__all__ = ["engines"]
 
 
 @pytest.fixture(scope="session")
@@ -23,21 +25,6 @@ def build() -> Callable[[str | Path, Path], object]:
     return lambda bundle, directory: write_engines(
         Bundle.open(bundle), directory, shapes=Shapes(images=1, extra_tokens=8)
     )
-
-
-@pytest.fixture(scope="session")
-def engines(
-    build: Callable[[str | Path, Path], object], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], Path]:
-    """The engine directory of a family's bundle."""
-    root = tmp_path_factory.mktemp("engines")
-
-    def find(family: str) -> Path:
-        if not (root / family).exists():
-            build(bundle_of(family), root / family)
-        return root / family
-
-    return find
 
 
 @pytest.fixture

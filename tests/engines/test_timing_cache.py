@@ -12,16 +12,7 @@ from edgepose.engine_check import Device, Platform
 from edgepose.engines.timing_cache import TimingCache
 from edgepose.errors import EngineMismatchError, InvalidInputError
 
-ORIN = Platform(
-    runtime="tensorrt",
-    runtime_version="10.3.0",
-    compute_capability="8.7",
-    device=Device("Orin", 16, 64 << 30),
-    driver="R36.4.3",
-    cuda="12.6",
-    os="Linux",
-    arch="aarch64",
-)
+from ..boards import ORIN
 
 
 class FakeCache:

@@ -20,9 +20,11 @@ from edgepose.backends.tensorrt import TensorRtBackend, open_device
 from edgepose.errors import BackendUnavailableError, EdgePoseError
 from edgepose.tensorrt_library import RuntimeName, load_library
 
-from ..backends.bundles import bundle_of
+from ..backends.bundles import engines
 from .copied_graphs import CudaCopyBackend
 from .cuda_place import CudaPlace
+
+__all__ = ["engines"]
 
 
 def missing(reason: str) -> Any:
@@ -92,21 +94,6 @@ def build(
             missing(f"{runtime} builds no engines for compute capability {capability}: {error}")
 
     return into
-
-
-@pytest.fixture(scope="session")
-def engines(
-    build: Callable[[str | Path, Path], object], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], Path]:
-    """The engine directory of a family's bundle."""
-    root = tmp_path_factory.mktemp("engines")
-
-    def find(family: str) -> Path:
-        if not (root / family).exists():
-            build(bundle_of(family), root / family)
-        return root / family
-
-    return find
 
 
 @pytest.fixture

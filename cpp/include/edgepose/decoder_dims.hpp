@@ -9,6 +9,9 @@
 
 namespace edgepose {
 
+// Added to scores of keys that may not be seen; see Note [masked slots] in host_backend.cpp.
+constexpr float kMaskedScore = -30000.0F;
+
 struct DecoderDims {
   std::int64_t hidden = 0;
   std::int64_t layers = 0;

@@ -6,6 +6,7 @@
 // memory.
 #pragma once
 
+#include "edgepose/decoder_dims.hpp"
 #include "edgepose/device_plan.hpp"
 #include "edgepose/logits.hpp"
 #include "edgepose/portable.hpp"
@@ -14,9 +15,6 @@
 #include <cstdint>
 
 namespace edgepose {
-
-// Added to scores of keys that may not be seen; see Note [masked slots] in host_backend.cpp.
-constexpr float kMaskedScore = -30000.0F;
 
 // Rows are moved in units of this many bytes: the largest of 16 and 2 that divides a row.
 EDGEPOSE_PORTABLE constexpr std::int64_t unit_of(std::int64_t row_bytes) noexcept {

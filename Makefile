@@ -171,7 +171,7 @@ format: $(DONE)/lint-tools
 sizes:
 	@for kind in hpp cpp py; do \
 	  echo "longest .$$kind files (lines):"; \
-	  find cpp src engines export training tools benchmarks -name "*.$$kind" -exec wc -l {} + | grep -v ' total$$' | sort -rn | sed 6q; \
+	  find cpp src engines export training tools benchmarks -name "*.$$kind" -exec wc -l {} + | grep -v ' total$$' | sort -rn | sed -n 1,6p; \
 	done
 
 clean:
